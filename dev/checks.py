@@ -1,0 +1,145 @@
+"""./dev/test: everything that CI runs, in order, stopping at the first failure.
+
+Without arguments: ruff, mypy, the unit and contract tests, the unit tests on the oldest and the newest
+supported Python that is found here, then the end-to-end tests in a real Airflow. Any argument goes to
+pytest, which is then all that runs:
+
+    ./dev/test -k name                  the tests of that name, of every kind
+    ./dev/test tests/unit/test_job.py   one file
+    ./dev/test --lf -x                  any of pytest's options
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from environment import ROOT, SUPPORTED, InstallError, clean_environ, find_python, ready, version_of
+
+E2E = "tests/e2e"
+PYTEST = ["-m", "pytest"]
+
+
+class CheckFailedError(Exception):
+    """A step failed; its output has been shown."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the checks, or pytest with the arguments; return the exit code."""
+    if arguments in (["--help"], ["-h"]):
+        print(__doc__)
+        return 0
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="ork-test-", ignore_cleanup_errors=True) as home:
+        environ = _environ(home)
+        try:
+            python = ready()
+            if arguments:
+                return _run([python, "-m", "pytest", *_targets(arguments), *arguments], environ)
+            _all(python, environ)
+        except (InstallError, CheckFailedError) as problem:
+            print(f"\ndev/test: FAILED after {_since(started)}: {problem}", flush=True)
+            return 1
+    print(f"\ndev/test: everything passed in {_since(started)}", flush=True)
+    return 0
+
+
+def _all(python: Path, environ: dict[str, str]) -> None:
+    def step(name: str, *command: str) -> None:
+        _step(name, lambda: _run([python, *command], environ))
+
+    step("ruff check", "-m", "ruff", "check", ".")
+    step("ruff format --check", "-m", "ruff", "format", "--check", ".")
+    step("mypy --strict", "-m", "mypy")
+    step("unit and contract tests", *PYTEST, "tests", f"--ignore={E2E}")
+    _step("unit tests on other Pythons", lambda: _other_pythons(python, environ))
+    step("end-to-end tests", *PYTEST, E2E)
+
+
+def _step(name: str, action: Callable[[], int]) -> None:
+    print(f"\n=== {name}", flush=True)
+    started = time.monotonic()
+    if action():
+        raise CheckFailedError(name)
+    print(f"--- {name}: passed in {_since(started)}", flush=True)
+
+
+def _other_pythons(main_python: Path, environ: dict[str, str]) -> int:
+    """Run the unit tests on the oldest and the newest Python found, where they are not the main one."""
+    found = [version for version in SUPPORTED if find_python(version)]
+    main_version = version_of(main_python)
+    others = sorted({found[0], found[-1]} - {main_version})
+    if not others:
+        print(f"Python {main_version} is the only one found here; the tests above ran on it.")
+    runs = [UnitTests(version, environ) for version in others]
+    return max((run.report() for run in runs), default=0)
+
+
+class UnitTests:
+    """The unit tests on another Python, in the background: two Pythons share two cores."""
+
+    def __init__(self, version: str, environ: dict[str, str]) -> None:
+        self.version = version
+        self._home = tempfile.TemporaryDirectory(prefix="ork-test-", ignore_cleanup_errors=True)
+        self._output = Path(self._home.name, "output")
+        environ = {**environ, "AIRFLOW_HOME": self._home.name}
+        with self._output.open("wb") as output:
+            command = [*PYTEST, "-p", "no:cacheprovider", "tests/unit"]
+            self._process = _start([ready(version), *command], environ, output)
+
+    def report(self) -> int:
+        """Wait, print the last line or, of a failure, everything; return the exit code."""
+        code = _wait(self._process)
+        lines = self._output.read_text(errors="replace").splitlines()
+        print(f"Python {self.version}:", "\n".join(lines if code else lines[-1:]), flush=True)
+        self._home.cleanup()
+        return code
+
+
+def _environ(home: str) -> dict[str, str]:
+    settings = {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PYTHONUNBUFFERED": "1"}
+    return {**clean_environ(), **settings}
+
+
+def _targets(arguments: list[str]) -> list[str]:
+    """Return all tests, unless the arguments name files or folders of their own."""
+    named = any(not a.startswith("-") and Path(ROOT, a.split("::")[0]).exists() for a in arguments)
+    return [] if named else ["tests"]
+
+
+def _run(command: list[str | Path], environ: dict[str, str]) -> int:
+    return _wait(_start(command, environ, None))
+
+
+def _start(
+    command: list[str | Path], environ: dict[str, str], output: BinaryIO | None
+) -> subprocess.Popen[bytes]:
+    """Start a command without input; its output goes to a file, or to ours."""
+    errors = subprocess.STDOUT if output else None
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=errors
+    )
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a child that stops what it started itself; a SIGTERM for us is a Ctrl-C for it."""
+    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # a terminal's Ctrl-C has reached the child as well
+            continue
+
+
+def _since(started: float) -> str:
+    return f"{time.monotonic() - started:.0f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
