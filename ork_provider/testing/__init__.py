@@ -1,0 +1,67 @@
+"""Fakes of the services that ork_provider talks to, over real HTTP, for tests without a cloud.
+
+```python
+from ork_provider.testing import FakeBigQuery, Fault, Outcome
+
+with FakeBigQuery(running=0.5) as bigquery:
+    bigquery.script("FROM t", Outcome(error={"reason": "notFound", "message": "Not found: Table p:d.t"}))
+    bigquery.fail(Fault.status(503), on="GET */jobs/*", nth=2)
+    ...  # point the connection at bigquery.url, run the DAG
+    assert not bigquery.live()
+```
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ork_provider.testing.bigquery import FakeBigQuery
+    from ork_provider.testing.bigquery_jobs import FakeJob, Outcome
+    from ork_provider.testing.clock import FakeClock
+    from ork_provider.testing.faults import Answer, Fault, Refused
+    from ork_provider.testing.http_jobs import FakeHttpJob, FakeHttpJobs, HttpOutcome
+    from ork_provider.testing.server import FakeServer, FaultRule, PortInUse, RecordedRequest, Route
+    from ork_provider.testing.trigger_runner import TriggerResult, run_trigger
+
+_HOMES = {
+    "bigquery": ("FakeBigQuery",),
+    "bigquery_jobs": ("FakeJob", "Outcome"),
+    "clock": ("FakeClock",),
+    "faults": ("Answer", "Fault", "Refused"),
+    "http_jobs": ("FakeHttpJob", "FakeHttpJobs", "HttpOutcome"),
+    "server": ("FakeServer", "FaultRule", "PortInUse", "RecordedRequest", "Route"),
+    "trigger_runner": ("TriggerResult", "run_trigger"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Answer",
+    "FakeBigQuery",
+    "FakeClock",
+    "FakeHttpJob",
+    "FakeHttpJobs",
+    "FakeJob",
+    "FakeServer",
+    "Fault",
+    "FaultRule",
+    "HttpOutcome",
+    "Outcome",
+    "PortInUse",
+    "RecordedRequest",
+    "Refused",
+    "Route",
+    "TriggerResult",
+    "run_trigger",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

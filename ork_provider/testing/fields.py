@@ -1,0 +1,63 @@
+"""Google's partial responses: `fields=jobs(id,status/state),nextPageToken` cuts an answer to these parts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+Mask = dict[str, "Mask"]  # an empty mask keeps everything below it
+
+_TOKEN = re.compile(r"[(),/]|[^(),/\s]+")
+
+
+class BadMask(ValueError):  # noqa: N818 - reads better where it is raised
+    """A `fields` parameter that cannot be parsed."""
+
+
+def parse_mask(text: str) -> Mask:
+    """Parse `a,b/c,d(e,f/g)` to nested dicts; `*` stands for every field.
+
+    Raises `BadMask`. Source: https://developers.google.com/workspace/drive/api/guides/fields-parameter
+    """
+    tokens = _TOKEN.findall(text)
+    mask = _parse_list(tokens)
+    if tokens or not mask:
+        raise BadMask(f"Invalid field selection {text}")
+    return mask
+
+
+def _parse_list(tokens: list[str]) -> Mask:
+    mask: Mask = {}
+    while tokens and tokens[0] not in "(),/":
+        _parse_path(tokens, mask)
+        if not tokens or tokens[0] != ",":
+            break
+        tokens.pop(0)
+    return mask
+
+
+def _parse_path(tokens: list[str], mask: Mask) -> None:
+    below = mask.setdefault(tokens.pop(0), {})
+    while tokens and tokens[0] == "/":
+        tokens.pop(0)
+        if not tokens or tokens[0] in "(),/":
+            raise BadMask("Invalid field selection: a name is missing after '/'")
+        below = below.setdefault(tokens.pop(0), {})
+    if tokens and tokens[0] == "(":
+        tokens.pop(0)
+        below.update(_parse_list(tokens))
+        if not tokens or tokens.pop(0) != ")":
+            raise BadMask("Invalid field selection: ')' is missing")
+
+
+def cut(value: Any, mask: Mask) -> Any:
+    """Keep only what `mask` names; lists are cut item by item, missing names are skipped."""
+    if not mask:
+        return value
+    if isinstance(value, list):
+        return [cut(item, mask) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "*" in mask:
+        return {name: cut(item, mask.get(name, mask["*"])) for name, item in value.items()}
+    return {name: cut(value[name], below) for name, below in mask.items() if name in value}
