@@ -1,0 +1,93 @@
+"""Calls of a Google REST API over an Airflow connection: where to, as whom, and once more after a 401."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ork_provider.errors import BadRequest
+from ork_provider.google import GoogleAccess
+from ork_provider.session import Request, Response, Session, check, send_as
+
+GoogleService = Literal["bigquery", "run", "dataproc"]
+
+GOOGLE_CONNECTION: dict[str, Any] = {"gcp_conn_id": "google_cloud_default", "impersonation_chain": None}
+"""Connection parameters of every Google operator and trigger."""
+
+
+class GoogleApi:
+    """One Google API over one connection.
+
+    Its ``access`` is shared by all who use the same connection and chain in this session, so that they share
+    one key parse and one token.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        service: GoogleService,
+        default_endpoint: str,
+        *,
+        gcp_conn_id: str,
+        impersonation_chain: str | Sequence[str] | None = None,
+    ) -> None:
+        self._session = session
+        self._service = service
+        self._default_endpoint = default_endpoint
+        self._conn_id = gcp_conn_id
+        self._chain = impersonation_chain
+
+    async def access(self, *, fresh: bool = False) -> GoogleAccess:
+        """Return who we are; another object only if the connection has changed."""
+        conn = await self._session.connection(self._conn_id, fresh=fresh)
+        fields = read_extra(conn)
+        key = ("google", self._conn_id, json.dumps(self._chain))
+        known = self._session.cache.get(key)
+        if known is None or known[0] != fields:
+            access = GoogleAccess(conn_id=self._conn_id, fields=fields, impersonation_chain=self._chain)
+            known = self._session.cache[key] = (fields, access)
+        granted: GoogleAccess = known[1]
+        return granted
+
+    async def headers(self) -> dict[str, str]:
+        """See Credentials."""
+        return await (await self.access()).headers()
+
+    async def renew(self, stale: Mapping[str, str] | None = None) -> None:
+        """See Credentials: read the connection again, and fetch a new token if it is still the same one."""
+        await (await self.access(fresh=True)).renew(stale)
+
+    async def url(self, path: str) -> str:
+        """Return the full URL of a path that begins with a slash."""
+        return (await self.access()).endpoint(self._service, self._default_endpoint) + path
+
+    async def send(self, method: str, path: str, **request: Any) -> Response:
+        """Send one request; return any answer."""
+        asked = Request(method=method, url=await self.url(path), **request)
+        return await send_as(self._session.door, self, asked)
+
+    async def call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        """Send one request; return the JSON object of a good answer, raise any other as our error.
+
+        :param request: ``params``, ``json``, ``max_body``, ``timeout`` as in Request
+        """
+        asked = Request(method=method, url=await self.url(path), **request)
+        response = check(asked, await send_as(self._session.door, self, asked))
+        answer = response.json()
+        if not isinstance(answer, dict):
+            from ork_provider.errors import TryAgain
+
+            raise TryAgain(f"{asked}: expected a JSON object, got {type(answer).__name__}")
+        return answer
+
+
+def read_extra(conn: Any) -> dict[str, Any]:
+    """Return a connection's extra as a dict, without Airflow's detour through its supervisor."""
+    try:
+        extra = json.loads(conn.extra or "{}")
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise BadRequest(f"Airflow connection {conn.conn_id!r}: its extra is not a JSON object; correct it.")
+    return extra

@@ -1,0 +1,60 @@
+"""JSON paths to one place: ``status``, ``$.job.status``, ``$.items[0]['the state']`` (RFC 9535, singular queries)."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from ork_provider.errors import InvalidJob
+
+_STEP = re.compile(
+    r"""\.?(?P<name>[A-Za-z_\u0080-\U0010FFFF][\w\u0080-\U0010FFFF-]*)
+      | \[(?P<index>-?\d+)\]
+      | \['(?P<single>[^']*)'\]
+      | \["(?P<double>[^"]*)"\]""",
+    re.VERBOSE,
+)
+
+MISSING: Any = object()
+"""What ``find`` returns where there is nothing; None is a JSON null."""
+
+
+@cache
+def parse_path(path: str, where: str = "path") -> tuple[str | int, ...]:
+    """Return the steps of a path; raise InvalidJob naming ``where`` if it is none."""
+    rest = path.removeprefix("$")
+    steps: list[str | int] = []
+    while rest:
+        match = _STEP.match(rest)
+        if match is None or (steps and match["name"] and not rest.startswith(".")):
+            raise InvalidJob(
+                f"{where}: {path!r} is not a path to one value; write for example 'status', '$.job.status' "
+                "or '$.items[0].state'."
+            )
+        steps.append(_step(match))
+        rest = rest[match.end() :]
+    return tuple(steps)
+
+
+def _step(match: re.Match[str]) -> str | int:
+    if match["index"] is not None:
+        return int(match["index"])
+    return next(text for text in (match["name"], match["single"], match["double"]) if text is not None)
+
+
+def find(document: Any, path: str) -> Any:
+    """Return the value at the path, or MISSING. A plain name that is a key of the document is that key."""
+    if isinstance(document, dict) and path in document:
+        return document[path]
+    for step in parse_path(path):
+        document = _take(document, step)
+    return document
+
+
+def _take(document: Any, step: str | int) -> Any:
+    if isinstance(step, str):
+        return document.get(step, MISSING) if isinstance(document, dict) else MISSING
+    if isinstance(document, list) and -len(document) <= step < len(document):
+        return document[step]
+    return MISSING

@@ -1,0 +1,254 @@
+"""JobOperator: starts one job and watches it, so that there are never two live jobs for one task instance."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ork_provider.attempt import Attempt, AttemptStore, hash_request, new_nonce
+from ork_provider.errors import BadRequest, Conflict, JobError, Killed, UnknownOutcome
+from ork_provider.job import Job, JobState, JobStatus, describe_job
+from ork_provider.operator.outcome import said_of_cancel
+from ork_provider.operator.wait import WaitOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from ork_provider.worker import Worker
+
+ON_EXISTING = ("reattach", "new", "fail")
+
+CLEAR_GRACE = 5.0
+"""Seconds that a cleared task leaves the triggerer to cancel the old job, before it does so itself."""
+
+INTENT_GRACE = 60.0
+"""Seconds after an intent in which a job that the service does not know may still appear."""
+
+LOST_ANSWER = (
+    "The answer to the request that starts the job was lost, so a job may be running that nobody knows, and the "
+    "service is not known to recognise a repeated request. Nothing was sent again. Look for the job in the "
+    "service; clear the task to start another. If the service honours an idempotency key, name its header "
+    "(idempotency_header)."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What it takes to start a job.
+
+    :param request: the rendered request
+    :param store: where the attempt is remembered
+    """
+
+    request: Mapping[str, Any]
+    store: AttemptStore
+    context: Context
+    worker: Worker
+
+    @property
+    def max_tries(self) -> int:
+        """The task instance's; it changes when a user clears the task."""
+        return int(getattr(self.context["ti"], "max_tries", 0) or 0)
+
+
+def no_retry(exc: UnknownOutcome) -> Exception:
+    """Return an error after which Airflow does not try again: only a person can know what to do."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    return AirflowFailException(str(exc))
+
+
+class JobOperator(WaitOperator):
+    """Starts one job, waits for it without holding a worker, and returns what it came to.
+
+    :param on_existing: what to do with a job of an earlier try that still runs: ``"reattach"`` waits for it
+        (unless the request has changed or the task was cleared: then it is cancelled first), ``"new"`` cancels
+        it and starts another, ``"fail"`` fails
+    """
+
+    submits: ClassVar[bool] = True
+
+    def __init__(self, *, on_existing: str = "reattach", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.on_existing = on_existing
+        self.check_choice("on_existing", on_existing, ON_EXISTING)
+
+    # What a subclass says ------------------------------------------------------------------------
+
+    @abstractmethod
+    def build_request(self, context: Context) -> dict[str, Any]:
+        """Return the rendered request as JSON; another request on a later try means another job."""
+
+    @abstractmethod
+    async def name_job(self, context: Context, nonce: str, worker: Worker) -> Job | None:
+        """Return the job that the request will start, or None if the service chooses the id."""
+
+    @abstractmethod
+    async def submit(self, attempt: Attempt, request: Mapping[str, Any], context: Context, worker: Worker) -> Job:
+        """Start the job; called again after errors that may pass."""
+
+    can_resubmit: bool = True
+    """Whether sending the same attempt's request again can never start a second job."""
+
+    def wanted_jobs(self, context: Context) -> Sequence[Job]:
+        """See WaitOperator; a JobOperator starts its own."""
+        return ()
+
+    # The life of the task ------------------------------------------------------------------------
+
+    def execute(self, context: Context) -> Any:
+        """Find the job of an earlier try or start one; wait for it."""
+        with self._worker() as worker:
+            request = self.build_request(context)
+            start = Start(request=request, store=AttemptStore(context, self.log), context=context, worker=worker)
+            attempt = self._find_or_submit(start)
+            self._guard.check()
+            assert attempt.job is not None
+            return self._watch(context, [attempt.job], attempt.deadline, worker)
+
+    def _find_or_submit(self, start: Start) -> Attempt:
+        """Return the attempt to wait for.
+
+        | an earlier try's job | then |
+        |---|---|
+        | there is none | submit |
+        | request changed since, or task cleared (``max_tries`` differs) | see that it has ended; submit |
+        | running | by ``on_existing`` |
+        | succeeded | take it: the finish step runs again |
+        | failed, cancelled, no longer known to the service | submit anew |
+        | intended, not known to the service | send the same request again, under the same id |
+        """
+        stored = start.store.load()
+        if stored is None:
+            return self._submit(self._new_attempt(start), start)
+        reason = self._why_anew(stored, start)
+        if stored.job is None:
+            return self._after_lost_answer(stored, reason, start)
+        job, _ = self.revive(stored.job, JobStatus(state=JobState.RUNNING))
+        stored = replace(stored, job=job)
+        status = self._status_of(stored, job, reason, start.worker)
+        if status is None and reason is None and not stored.submitted:
+            return self._submit(stored, start)
+        if status is not None and self._is_wanted(job, status, reason):
+            self.log.info("%s of an earlier try is %s; it is not started again", job, status.state.value)
+            self._guard.job = job
+            return stored
+        if status is not None and not status.state.final:
+            self._retire(job, reason or "on_existing='new'", start.worker)
+        return self._submit(self._new_attempt(start), start)
+
+    def _is_wanted(self, job: Job, status: JobStatus, reason: str | None) -> bool:
+        """Whether an earlier job, running or succeeded, is the one to wait for; raise if there must be none."""
+        if status.state is JobState.RUNNING and self.on_existing == "fail":
+            raise JobError(
+                f"{job} of an earlier try still runs, and on_existing is 'fail'. {job.link or ''}",
+                job=describe_job(job, status),
+            )
+        alive = status.state in (JobState.RUNNING, JobState.SUCCEEDED)
+        return alive and reason is None and self.on_existing != "new"
+
+    def _why_anew(self, stored: Attempt, start: Start) -> str | None:
+        """Say why an earlier job is not the one that is wanted now, if it is not."""
+        if stored.max_tries != start.max_tries:
+            return "the task was cleared"
+        if stored.request_hash != hash_request(start.request):
+            return "the request has changed since"
+        return None
+
+    def _status_of(self, stored: Attempt, job: Job, reason: str | None, worker: Worker) -> JobStatus | None:
+        """Ask for the stored job; one that may be too new to be seen is asked for again when that matters."""
+        while True:
+            status = worker.run_interruptible(self._ask_calmly(job, worker))
+            age = (self.clock.now() - stored.at).total_seconds()
+            same_id = reason is None and not stored.submitted  # sent again under its id: no need to know
+            if status is not None or same_id or age > INTENT_GRACE:
+                return status
+            self.log.info("%s may be too new to be seen; asking again", job)
+            worker.run_interruptible(self._nap(2.0))
+
+    async def _nap(self, seconds: float) -> None:
+        await self.clock.sleep(seconds)
+
+    def _retire(self, job: Job, reason: str, worker: Worker) -> None:
+        """See that an old job has ended: leave a kill that is under way its time, then cancel."""
+        self.log.info("%s of an earlier try still runs, but %s: it must end first", job, reason)
+        status = worker.run_interruptible(self._settled(job, worker, CLEAR_GRACE))
+        if status is not None and not status.state.final:
+            status = worker.run(self._stop(job, worker))
+        if status is None or not status.state.final:
+            raise JobError(
+                f"{job} of an earlier try could not be seen to end, and two must not run at once. "
+                f"Cancel it by hand and clear the task: {job.link or ''}"
+            )
+
+    def _after_lost_answer(self, stored: Attempt, reason: str | None, start: Start) -> Attempt:
+        """Go on from an intent of a service that names its jobs itself: which job it started, nobody knows."""
+        if self.can_resubmit and reason is None:
+            return self._submit(stored, start)
+        if stored.max_tries == start.max_tries:
+            raise no_retry(UnknownOutcome(LOST_ANSWER))
+        self.log.warning("The task was cleared, so another job is started. %s", LOST_ANSWER)
+        return self._submit(self._new_attempt(start), start)
+
+    def _new_attempt(self, start: Start) -> Attempt:
+        nonce = new_nonce()
+        naming = self._keep_trying(lambda: self.name_job(start.context, nonce, start.worker), "Reading the connection")
+        return Attempt(
+            nonce=nonce,
+            request_hash=hash_request(start.request),
+            max_tries=start.max_tries,
+            at=self.clock.now(),
+            deadline=self._new_deadline(),
+            job=start.worker.run(naming),
+        )
+
+    def _submit(self, attempt: Attempt, start: Start) -> Attempt:
+        """Store the intent, start the job, store the job; a kill at any point leaves no job running."""
+        guard = self._guard
+        start.store.save(attempt)
+        if guard.killed:  # certainly nothing was sent
+            start.store.forget()
+        guard.check()
+        guard.job, guard.submitting = attempt.job, True
+        try:
+            job = guard.job = start.worker.run(self._send(attempt, start))
+        except UnknownOutcome as exc:
+            raise no_retry(exc) from exc
+        except BadRequest:
+            if attempt.job is None:  # a service that names its jobs itself has started none
+                start.store.forget()
+            raise
+        finally:
+            guard.submitting = False
+        guard.check()
+        attempt = attempt.confirmed(job)
+        start.store.save(attempt)
+        self.log.info("Started %s%s", job, f": {job.link}" if job.link else "")
+        return attempt
+
+    async def _send(self, attempt: Attempt, start: Start) -> Job:
+        """Send the request until it is answered; a conflict over our own id means that it had been."""
+        try:
+            return await self._keep_trying(lambda: self._send_once(attempt, start), "Starting the job")
+        except Conflict as taken:
+            ours = attempt.job and taken.existing and taken.existing.remote_id == attempt.job.remote_id
+            if not ours or taken.existing is None:
+                raise
+            return taken.existing
+
+    async def _send_once(self, attempt: Attempt, start: Start) -> Job:
+        if self._guard.killed:
+            raise Killed("The task was told to stop while it was starting its job.")
+        return await self.submit(attempt, start.request, start.context, start.worker)
+
+    def cancel_stored(self, context: Context) -> None:
+        """Cancel the job that the task state store names, after Airflow gave up on the trigger."""
+        stored = AttemptStore(context, self.log).load()
+        if stored is None or stored.job is None or not self.cancel_on_timeout:
+            return
+        job, _ = self.revive(stored.job, JobStatus(state=JobState.RUNNING))
+        with self._worker() as worker:
+            status = worker.run(self._stop(job, worker))
+        self.log.error("Airflow gave up on the trigger. %s", said_of_cancel(job, status))

@@ -1,0 +1,363 @@
+"""WaitOperator: watches jobs that exist already; the base of everything that waits."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from airflow.sdk import BaseOperator, BaseOperatorLink
+
+from ork_provider.errors import InvalidJob, NotFound, OrkError
+from ork_provider.job import Job, JobState, JobStatus, describe, describe_job
+from ork_provider.operator.outcome import failure, read_event, said_of_cancel
+from ork_provider.trigger import JobTrigger
+from ork_provider.waiting import (
+    ERROR,
+    SUCCESS,
+    TIMEOUT,
+    Clock,
+    Journal,
+    Outcome,
+    Policy,
+    SystemClock,
+    Watch,
+    keep_trying,
+    wait,
+)
+from ork_provider.worker import KillSwitch, Worker
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.types import TaskInstanceKey
+
+T = TypeVar("T")
+
+DEFER_GRACE = timedelta(minutes=5)
+"""How much later than ours Airflow's own trigger timeout is set: it is only a net."""
+
+SETTLE = 30.0
+"""Seconds within which a cancelled job must be seen to have ended."""
+
+
+class ConsoleLink(BaseOperatorLink):
+    """Button on the task instance's page that opens the job in its service's own console."""
+
+    name = "Job console"
+
+    @property
+    def xcom_key(self) -> str:
+        """XCom that holds the link; it is pushed before the wait begins."""
+        return "ork_link"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the link of the job that this try has watched, or an empty string."""
+        return getattr(operator, "job_link", None) or ""
+
+
+class WaitOperator(BaseOperator):
+    """Waits for jobs that somebody else has started; base of everything that waits.
+
+    :param poll_interval: seconds between two asks of a job
+    :param poll_timeout: seconds to go on asking in the worker, every second, before deferring; 0 asks once
+    :param timeout: seconds or timedelta from the first start until the wait ends with TimedOut, however often it
+        is resumed; ``execution_timeout`` counts as well, the shorter one holds
+    :param error_budget: seconds for which errors that may pass (429, 5xx, resets, ...) are forgiven
+    :param cancel_on_kill: cancel the job when the task is killed while it runs or is deferred
+    :param cancel_on_timeout: cancel the job when the deadline passes
+    :param cancel_rest: with many jobs: cancel what still runs when the wait ends without it
+    :param deferrable: False waits in the worker; default: ``[ork] default_deferrable``, which is True
+    """
+
+    submits: ClassVar[bool] = False
+    trigger_class: ClassVar[type[JobTrigger]]
+    operator_extra_links = (ConsoleLink(),)
+    job_link: str | None = None
+    clock: Clock = SystemClock()
+    _switch: KillSwitch | None = None
+
+    def __init__(
+        self,
+        *,
+        poll_interval: float = 10.0,
+        poll_timeout: float = 0.0,
+        timeout: timedelta | float | None = None,
+        error_budget: float = 600.0,
+        cancel_on_kill: bool | None = None,
+        cancel_on_timeout: bool | None = None,
+        cancel_rest: bool | None = None,
+        deferrable: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.poll_interval = poll_interval
+        self.poll_timeout = poll_timeout
+        self.timeout = timeout
+        self.error_budget = error_budget
+        self.cancel_on_kill = self.submits if cancel_on_kill is None else cancel_on_kill
+        self.cancel_on_timeout = self.submits if cancel_on_timeout is None else cancel_on_timeout
+        self.cancel_rest = self.submits if cancel_rest is None else cancel_rest
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.check_seconds("poll_interval", poll_interval)
+        self.check_seconds("poll_timeout", poll_timeout, zero=True)
+        self.check_seconds("error_budget", error_budget)
+        if timeout is not None:
+            self.check_seconds("timeout", to_seconds(timeout))
+
+    # What a subclass says ------------------------------------------------------------------------
+
+    @abstractmethod
+    def wanted_jobs(self, context: Context) -> Sequence[Job]:
+        """Return the jobs to wait for, from the rendered arguments."""
+
+    @property
+    def connections(self) -> dict[str, Any]:
+        """The connection parameters by name."""
+        return {name: getattr(self, name) for name in self.trigger_class.connection_defaults}
+
+    async def finish(self, job: Job, status: JobStatus, worker: Worker) -> dict[str, Any]:
+        """Return what the result holds beside the job's dict; the job has succeeded."""
+        return {}
+
+    # The life of the task ------------------------------------------------------------------------
+
+    def execute(self, context: Context) -> Any:
+        """Wait for the jobs; defer unless they have ended already."""
+        with self._worker() as worker:
+            return self._watch(context, self.wanted_jobs(context), self._new_deadline(), worker)
+
+    def _watch(self, context: Context, jobs: Sequence[Job], deadline: datetime | None, worker: Worker) -> Any:
+        self._tell(context, jobs)
+        outcome = worker.run_interruptible(self._look(jobs, deadline, worker))
+        self._guard.check()
+        if outcome.verdict == TIMEOUT and not _passed(deadline, self.clock):
+            if self.deferrable:
+                self._defer(jobs, deadline)
+            policy = Policy(poll_interval=self.poll_interval, error_budget=self.error_budget)
+            outcome = worker.run_interruptible(self._wait(jobs, deadline, policy, worker))
+            self._guard.check()
+        return self._complete(context, outcome.verdict, outcome.message, outcome.jobs, worker)
+
+    async def _look(self, jobs: Sequence[Job], deadline: datetime | None, worker: Worker) -> Outcome:
+        """Ask at once, and every second for ``poll_timeout`` seconds; ``timeout`` means: not yet."""
+        until = self.clock.now() + timedelta(seconds=self.poll_timeout)
+        policy = Policy(poll_interval=1.0, jitter=0.0, error_budget=self.error_budget)
+        watch = self._new_watch(min(until, deadline) if deadline else until, policy, worker)
+        watch.journal = None
+        return await wait(jobs, watch)
+
+    async def _wait(self, jobs: Sequence[Job], deadline: datetime | None, policy: Policy, worker: Worker) -> Outcome:
+        return await wait(jobs, self._new_watch(deadline, policy, worker))
+
+    def _new_watch(self, deadline: datetime | None, policy: Policy, worker: Worker) -> Watch:
+        return Watch(
+            ask=worker.services.check,
+            policy=policy,
+            clock=self.clock,
+            deadline=deadline,
+            journal=Journal(self.log, self.clock),
+        )
+
+    def _tell(self, context: Context, jobs: Sequence[Job]) -> None:
+        """Push the job and its console link before waiting, so that they are there when the task fails."""
+        told = [{**job.public_dict(), "link": job.link} for job in jobs]
+        self.job_link = jobs[0].link
+        ti = context["ti"]
+        ti.xcom_push(key="ork_job", value=told[0] if len(told) == 1 else told)
+        if self.job_link:
+            ti.xcom_push(key=ConsoleLink().xcom_key, value=self.job_link)
+
+    def _defer(self, jobs: Sequence[Job], deadline: datetime | None) -> None:
+        now = self.clock.now()
+        trigger = self.trigger_class(
+            jobs=[job.to_dict() for job in jobs],
+            deadline=deadline.isoformat() if deadline else None,
+            not_before=(now + resume_pause()).isoformat(),
+            poll_interval=self.poll_interval,
+            error_budget=self.error_budget,
+            cancel_on_kill=self.cancel_on_kill,
+            cancel_rest=self.cancel_rest,
+            **self.connections,
+        )
+        net = max(deadline - now, timedelta(0)) + DEFER_GRACE if deadline else None
+        self.log.info("Deferring; the triggerer waits for %s", ", ".join(map(str, jobs[:5])))
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=net)
+
+    def execute_complete(self, context: Context, event: Any = None) -> Any:
+        """Turn the trigger's event into the task's result or its failure."""
+        verdict, message, jobs = read_event(event)
+        if jobs:
+            self.job_link = jobs[0][0].link
+        with self._worker() as worker:
+            return self._complete(context, verdict, message, [self.revive(j, s) for j, s in jobs], worker)
+
+    def revive(self, job: Job, status: JobStatus) -> tuple[Job, JobStatus]:
+        """Give a job back what must not be stored, such as sensitive headers."""
+        return job, status
+
+    def _complete(
+        self,
+        context: Context,
+        verdict: str,
+        message: str,
+        jobs: Sequence[tuple[Job, JobStatus]],
+        worker: Worker,
+    ) -> Any:
+        if verdict == TIMEOUT:
+            verdict, message, jobs = self._time_out(message, jobs, worker)
+        if verdict == SUCCESS:
+            self.log.info("%s", message)
+            return self._result(jobs, worker)
+        if verdict == ERROR:
+            self._abandon(context, jobs, worker)
+        raise failure(verdict, message, jobs)
+
+    def _result(self, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> dict[str, Any]:
+        done = [{**describe_job(job, status), **worker.run(self._finish(job, status, worker))} for job, status in jobs]
+        return done[0] if len(done) == 1 else {"jobs": done}
+
+    async def _finish(self, job: Job, status: JobStatus, worker: Worker) -> dict[str, Any]:
+        return await self._keep_trying(lambda: self.finish(job, status, worker), f"Fetching the result of {job}")
+
+    # Ends that are not the job's own -------------------------------------------------------------
+
+    def _time_out(
+        self, message: str, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker
+    ) -> tuple[str, str, list[tuple[Job, JobStatus]]]:
+        """Look once more at what did not end in time, cancel it if that is ours to do, and say what became of it."""
+        looked = [
+            (job, status if status.state.final else worker.run(self._ask_calmly(job, worker)) or status)
+            for job, status in jobs
+        ]
+        if looked and all(status.state is JobState.SUCCEEDED for _, status in looked):
+            return SUCCESS, f"{message} But it ended successfully just then.", looked
+        if not self.cancel_on_timeout:
+            return TIMEOUT, f"{message} What still runs was left running (cancel_on_timeout=False).", looked
+        ended = [
+            (job, status if status.state.final else worker.run(self._stop(job, worker)) or status)
+            for job, status in looked
+        ]
+        return TIMEOUT, f"{message} {' '.join(said_of_cancel(job, status) for job, status in ended)}", ended
+
+    def _abandon(self, context: Context, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> None:
+        """After an error of the watch itself: leave the job to the next try, or cancel it if there is none."""
+        if not (self.submits and self.cancel_on_kill):
+            return
+        ti = context["ti"]
+        if ti.try_number <= (getattr(ti, "max_tries", 0) or 0):
+            self.log.warning("The job is left as it is; the next try will find it again")
+            return
+        for job, status in jobs:
+            if not status.state.final:
+                self.log.warning("%s has no owner any more: this was the last try", job)
+                worker.run(self._stop(job, worker))
+
+    async def _stop(self, job: Job, worker: Worker) -> JobStatus | None:
+        """Cancel a job and wait until it is seen to have ended; None if that could not be done."""
+        try:
+            await self._keep_trying(lambda: worker.services.cancel(job), f"Cancelling {job}", budget=SETTLE)
+            return await self._settled(job, worker, SETTLE)
+        except OrkError as exc:
+            self.log.error("%s could not be cancelled: %s. Cancel it by hand: %s", job, exc, job.link or "")
+            return None
+
+    async def _settled(self, job: Job, worker: Worker, seconds: float) -> JobStatus | None:
+        """Ask every second until the job has ended, for so many seconds; return what was heard last."""
+        until = self.clock.monotonic() + seconds
+        while True:
+            status = await self._ask_calmly(job, worker)
+            if status is None or status.state.final or self.clock.monotonic() >= until:
+                return status
+            await self.clock.sleep(1.0)
+
+    async def _ask_calmly(self, job: Job, worker: Worker) -> JobStatus | None:
+        """Ask how a job is, forgiving what may pass; None if the service does not know it."""
+        try:
+            return await self._keep_trying(lambda: worker.services.check(job), f"Asking for {job}")
+        except NotFound:
+            return None
+
+    async def _keep_trying(self, call: Callable[[], Awaitable[T]], what: str, budget: float | None = None) -> T:
+        policy = Policy(error_budget=min(budget or self.error_budget, self.error_budget))
+        return await keep_trying(call, policy=policy, clock=self.clock, log=self.log, what=what)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; when Airflow itself gave up on the trigger, cancel the job before the task fails."""
+        from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
+
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralTimeout, TaskDeferralError):
+            self.cancel_stored(context)
+            raise
+
+    def cancel_stored(self, context: Context) -> None:
+        """Cancel the job that the task state store names; a watcher has none."""
+
+    def on_kill(self) -> None:
+        """Stop, and cancel the job if it is ours; runs inside the main thread, which then goes on."""
+        self._guard.kill()
+
+    # Small things --------------------------------------------------------------------------------
+
+    @property
+    def _guard(self) -> KillSwitch:
+        if self._switch is None:  # not in __init__: operators are copied and pickled, threads are not
+            self._switch = KillSwitch(self.log, self.connections, cancels=self.cancel_on_kill)
+        return self._switch
+
+    @contextmanager
+    def _worker(self) -> Iterator[Worker]:
+        with Worker(self.connections) as worker:
+            self._guard.worker = worker
+            yield worker
+
+    def _new_deadline(self) -> datetime | None:
+        """Return the earlier of ``timeout`` and ``execution_timeout`` from now, if there is one."""
+        limits = [to_seconds(t) for t in (self.timeout, self.execution_timeout) if t is not None]
+        return self.clock.now() + timedelta(seconds=min(limits)) if limits else None
+
+    def check_seconds(self, name: str, value: object, *, zero: bool = False) -> None:
+        """Raise InvalidJob, naming the task and the argument, if ``value`` is not a number of seconds."""
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        if not good or not (value >= 0 if zero else value > 0):  # type: ignore[operator]
+            least = "at least 0" if zero else "greater than 0"
+            raise self.bad_argument(name, f"a number of seconds {least}", value)
+
+    def check_choice(self, name: str, value: object, choices: Sequence[str]) -> None:
+        """Raise InvalidJob, naming the task, the argument and its valid values."""
+        if value not in choices:
+            raise self.bad_argument(name, "one of " + ", ".join(map(repr, choices)), value)
+
+    def bad_argument(self, name: str, expected: str, value: object) -> InvalidJob:
+        """Return the error for a bad argument."""
+        return InvalidJob(f"{self}: {name} must be {expected}, got {describe(value)}.")
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}(task_id={self.task_id!r})"
+
+
+def default_deferrable() -> bool:
+    """Return ``[ork] default_deferrable``, True unless set otherwise."""
+    from airflow.sdk.configuration import conf
+
+    return bool(conf.getboolean("ork", "default_deferrable", fallback=True))
+
+
+def resume_pause() -> timedelta:
+    """How long after deferring a task may resume without the scheduler taking it for a lost one."""
+    from airflow.sdk.configuration import conf
+
+    heartbeat = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)
+    return timedelta(seconds=2 * heartbeat + 1)
+
+
+def to_seconds(value: timedelta | float) -> float:
+    """Return a duration in seconds; what is not one is returned as it is, to be refused by name."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _passed(deadline: datetime | None, clock: Clock) -> bool:
+    return deadline is not None and clock.now() >= deadline

@@ -1,0 +1,48 @@
+"""What Airflow is told about this package: one list of modules, links and settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SERVICES = {
+    "Google BigQuery": "ork_provider.bigquery",
+    "HTTP jobs": "ork_provider.http",
+}
+"""Each service's name and its module; operators, triggers and sensors of a service live in one module."""
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata (schema: airflow/provider_info.schema.json)."""
+    modules = [{"integration-name": name, "python-modules": [module]} for name, module in SERVICES.items()]
+    return {
+        "package-name": "airflow-provider-ork",
+        "name": "Ork",
+        "description": "Deferrable operators that hand a job to any service and give the worker back.",
+        "integrations": [
+            {"integration-name": name, "external-doc-url": url, "tags": ["service"]} for name, url in _DOCS.items()
+        ],
+        "operators": modules,
+        "sensors": [modules[1]],
+        "triggers": modules,
+        "extra-links": ["ork_provider.operator.ConsoleLink"],
+        "config": {
+            "ork": {
+                "description": "Defaults of the Ork provider's operators.",
+                "options": {
+                    "default_deferrable": {
+                        "description": "Whether operators defer unless told otherwise.",
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": "False",
+                        "default": "True",
+                    }
+                },
+            }
+        },
+    }
+
+
+_DOCS = {
+    "Google BigQuery": "https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs",
+    "HTTP jobs": "https://www.rfc-editor.org/rfc/rfc9110",
+}

@@ -1,0 +1,104 @@
+"""What every service knows how to do with a job (four verbs), and the one place where jobs are asked.
+
+Operators and triggers never talk to a service themselves: they go through ``Services``, which opens each
+service once per connection and hands every job to its own. What asks for one job today may ask for many
+tomorrow without any of them noticing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ork_provider.errors import NotFound
+from ork_provider.job import KINDS, Job, JobStatus, load
+from ork_provider.session import Session
+
+
+class Service(ABC):
+    """One service over one connection."""
+
+    connection_defaults: ClassVar[dict[str, Any]] = {}
+    """Names of the connection parameters of its operators and triggers, with defaults; the first is the id."""
+
+    @classmethod
+    @abstractmethod
+    async def open(cls, session: Session, **connection: Any) -> Service:
+        """Read the connection; cheap to call again."""
+
+    @abstractmethod
+    async def check(self, job: Any) -> JobStatus:
+        """Ask once how the job is.
+
+        :raises TryAgain: no good answer this time (NotFound: the service does not know the job)
+        :raises BadRequest: asking again cannot help
+        """
+
+    @abstractmethod
+    async def submit(self, job: Any, request: Mapping[str, Any]) -> Job:
+        """Start the job and return it as the service names it; sending the same job twice starts one.
+
+        :raises Conflict: the id is taken; ``existing`` on it names the job that has it
+        """
+
+    @abstractmethod
+    async def cancel(self, job: Any) -> None:
+        """Ask the service to stop the job; a job that has ended already is left as it is.
+
+        :raises NotFound: there is no such job
+        """
+
+
+class Services:
+    """Every service that the jobs of one task need, opened when first needed.
+
+    :param session: the loop's share of the world
+    :param connections: connection parameters by name, such as ``{"gcp_conn_id": "google_cloud_default"}``
+    """
+
+    def __init__(self, session: Session, connections: Mapping[str, Any]) -> None:
+        self.session = session
+        self.connections = connections
+        self._open: dict[tuple[str, str], Service] = {}
+        self._opening = asyncio.Lock()
+
+    async def of(self, job: Job) -> Service:
+        """Return the service of a job."""
+        key = (job.service, job.conn_id or "")
+        async with self._opening:
+            if key not in self._open:
+                self._open[key] = await self.open(load(job.service), job.conn_id)
+        return self._open[key]
+
+    async def open(self, service: type[Service], conn_id: str | None = None) -> Service:
+        """Open a service over the given connection, else over the task's."""
+        wanted = {name: self.connections.get(name, d) for name, d in service.connection_defaults.items()}
+        if conn_id is not None:
+            wanted[next(iter(wanted))] = conn_id
+        return await service.open(self.session, **wanted)
+
+    async def check(self, job: Job) -> JobStatus:
+        """Ask once how a job is. The only place that asks."""
+        return await (await self.of(job)).check(job)
+
+    async def submit(self, job: Job, request: Mapping[str, Any]) -> Job:
+        """Start a job."""
+        return await (await self.of(job)).submit(job, request)
+
+    async def cancel(self, job: Job) -> bool:
+        """Stop a job; return False if its service does not know it."""
+        try:
+            await (await self.of(job)).cancel(job)
+        except NotFound:
+            return False
+        return True
+
+
+def all_connection_defaults() -> dict[str, Any]:
+    """Return the connection parameters of every kind of job."""
+    found: dict[str, Any] = {}
+    for path in KINDS.values():
+        found.update(load(load(path).service).connection_defaults)
+    return found

@@ -1,0 +1,331 @@
+"""JobTrigger, the base of all triggers: it translates between Airflow's triggerer and the waiting loop.
+
+Each rule that looks odd here avoids a platform bug that was reproduced on Airflow 3.3.2: ``__init__`` never
+raises, because any error but TypeError there kills the whole triggerer (decoding happens in ``run``); the
+class path is a literal, because a class of a DAG file cannot be imported by a triggerer; requests to the
+supervisor are bounded, because one that it does not know is never answered; a first event may be held back
+(``not_before``), because a task that resumes too soon is failed by the scheduler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from ork_provider.errors import InvalidJob, OrkError
+from ork_provider.job import Job, JobStatus, describe, describe_job, jobs_from_dicts
+from ork_provider.service import Services
+from ork_provider.session import shared_session
+from ork_provider.waiting import (
+    ERROR,
+    FAILED,
+    SUCCESS,
+    Clock,
+    Journal,
+    Outcome,
+    Policy,
+    SystemClock,
+    Watch,
+    keep_trying,
+    needed,
+    wait,
+)
+
+if TYPE_CHECKING:
+    from ork_provider.session import Session
+
+KILL_BUDGET = 20.0
+"""Seconds that cancelling on a kill may take; Airflow gives ``on_kill`` 30 in all."""
+
+SUPERVISOR_TIMEOUT = 10.0
+PROGRESS_INTERVAL = 30.0
+"""Least seconds between two ``ork_progress`` XComs: each costs the triggerer's one channel 10 ms."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A trigger's kwargs, read and checked."""
+
+    jobs: tuple[Job, ...]
+    until: str | int
+    fail_fast: bool
+    deadline: datetime | None
+    not_before: datetime | None
+    policy: Policy
+
+
+class JobTrigger(BaseTrigger):
+    """Waits in the triggerer for jobs that exist already; submits nothing.
+
+    :param jobs: job dicts (``Job.to_dict()``)
+    :param until: ``"all"``, ``"any"`` or the number of jobs that must succeed
+    :param fail_fast: end at the first job that did not succeed
+    :param deadline: ISO 8601 UTC time at which the wait ends with a ``timeout`` event
+    :param not_before: ISO 8601 UTC time before which no event is sent
+    :param poll_interval: seconds between two asks of a job
+    :param error_budget: seconds for which errors that may pass are forgiven
+    :param cancel_on_kill: cancel the jobs when a user kills the deferred task
+    :param cancel_rest: cancel what still runs when the wait ends without it
+    :param more: the connection ids of the service; what is unknown is ignored with a warning, so that a row
+        of another release still runs
+    """
+
+    classpath: ClassVar[str]
+    connection_defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(  # noqa: PLR0917 - a row of any shape must be taken without a TypeError
+        self,
+        jobs: Any = None,
+        until: Any = "all",
+        fail_fast: Any = False,
+        deadline: Any = None,
+        not_before: Any = None,
+        poll_interval: Any = 10.0,
+        error_budget: Any = 600.0,
+        cancel_on_kill: Any = True,
+        cancel_rest: Any = False,
+        **more: Any,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.jobs = jobs
+        self.until = until
+        self.fail_fast = fail_fast
+        self.deadline = deadline
+        self.not_before = not_before
+        self.poll_interval = poll_interval
+        self.error_budget = error_budget
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_rest = cancel_rest
+        self.connections = {name: more.pop(name, d) for name, d in self.connection_defaults.items()}
+        self.unknown = more
+        self.clock: Clock = SystemClock()
+        self._watch: Watch | None = None
+        self._progress: tuple[float, Any] = (0.0, None)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """See BaseTrigger."""
+        kwargs = {name: getattr(self, name) for name in _KWARGS}
+        return self.classpath, {**kwargs, **self.connections}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait; send exactly one event (its shape: ``Outcome.to_event``)."""
+        try:
+            plan = self._read()
+        except InvalidJob as exc:
+            yield new_event(self._error(f"Trigger argument {exc}"))
+            return
+        async with shared_session().used() as session:
+            event = await self._wait(plan, session)
+        await self._hold(plan)
+        yield new_event(event)
+
+    def _read(self) -> Plan:
+        """Decode and check the kwargs; raise InvalidJob naming the one that is wrong."""
+        if self.unknown:
+            self.log.warning("%s: ignoring unknown arguments %s", type(self).__name__, sorted(self.unknown))
+        for name, value in self.connections.items():
+            if name.endswith("conn_id") and not isinstance(value, str):
+                raise InvalidJob(f"{name}: expected the id of an Airflow connection, got {describe(value)}.")
+        jobs = jobs_from_dicts(self.jobs)
+        needed(self.until, len(jobs))
+        return Plan(
+            jobs=jobs,
+            until=self.until,
+            fail_fast=bool(self.fail_fast),
+            deadline=read_time(self.deadline, "deadline"),
+            not_before=read_time(self.not_before, "not_before"),
+            policy=Policy(
+                poll_interval=read_seconds(self.poll_interval, "poll_interval"),
+                error_budget=read_seconds(self.error_budget, "error_budget"),
+            ),
+        )
+
+    async def _wait(self, plan: Plan, session: Session) -> dict[str, Any]:
+        services = Services(session, self.connections)
+        self._watch = Watch(
+            ask=services.check,
+            policy=plan.policy,
+            clock=self.clock,
+            deadline=plan.deadline,
+            journal=Journal(self.log, self.clock),
+            on_answer=self._tell_progress,
+        )
+        try:
+            outcome = await wait(plan.jobs, self._watch, until=plan.until, fail_fast=plan.fail_fast)
+        except Exception as exc:  # a bug of ours fails this task, with its traceback in the task's log
+            self.log.exception("Waiting failed")
+            return self._error(f"Waiting failed: {type(exc).__name__}: {exc}")
+        self.log.info("%s", outcome.message)
+        if self.cancel_rest and outcome.verdict in (SUCCESS, FAILED, ERROR):
+            await self._cancel(_unfinished(outcome), services)
+        return outcome.to_event()
+
+    async def _hold(self, plan: Plan) -> None:
+        """Hold the event back until ``not_before``; without a scheduler (``dags test``) there is no need."""
+        if plan.not_before is not None and self.task_instance is not None:
+            early = (plan.not_before - self.clock.now()).total_seconds()
+            if early > 0:
+                await self.clock.sleep(early)
+
+    def _error(self, message: str) -> dict[str, Any]:
+        """Return an event for a wait that could not go on; the jobs are listed as far as they can be read."""
+        try:
+            jobs = [describe_job(job, self._heard(job)) for job in jobs_from_dicts(self.jobs)]
+        except InvalidJob:
+            jobs = []
+        return {"status": ERROR, "message": message, "jobs": jobs}
+
+    def _heard(self, job: Job) -> JobStatus:
+        from ork_provider.job import JobState
+
+        nothing = JobStatus(state=JobState.RUNNING)
+        return self._watch.heard.get(job, nothing) if self._watch else nothing
+
+    async def on_kill(self) -> None:
+        """Cancel the jobs if a user killed the task; not if the trigger was only moved elsewhere."""
+        if not self.cancel_on_kill:
+            return
+        if await self._is_only_moved():
+            self.log.info("The task is still deferred: the trigger was moved, its jobs go on")
+            return
+        jobs = [job for job in jobs_from_dicts(self.jobs) if not self._heard(job).state.final]
+        async with shared_session().used() as session:
+            await self._cancel(jobs, Services(session, self.connections))
+
+    async def _cancel(self, jobs: list[Job], services: Services) -> None:
+        """Cancel jobs side by side; say what to do by hand about each that could not be."""
+        await asyncio.gather(*(self._cancel_one(job, services) for job in jobs))
+
+    async def _cancel_one(self, job: Job, services: Services) -> None:
+        try:
+            known = await keep_trying(
+                lambda: services.cancel(job),
+                policy=Policy(error_budget=KILL_BUDGET, backoff_cap=5),
+                clock=self.clock,
+                log=self.log,
+                what=f"Cancelling {job}",
+            )
+        except OrkError as exc:
+            self.log.error("%s could not be cancelled (%s). Cancel it by hand: %s", job, exc, job.link or "")
+        else:
+            self.log.info("Cancelled %s" if known else "%s is gone already; nothing to cancel", job)
+
+    async def _is_only_moved(self) -> bool:
+        """Whether Airflow still has the task as deferred; without an answer, nothing counts as killed."""
+        try:
+            state = await self._task_state()
+        except Exception as exc:
+            self.log.error(
+                "Airflow did not say whether the task was killed (%s); its jobs go on. If it was, cancel "
+                "them by hand: %s",
+                f"{type(exc).__name__}: {exc}",
+                self.jobs,
+            )
+            return True
+        return state == "deferred"
+
+    async def _task_state(self) -> str | None:
+        from airflow.sdk.execution_time.comms import GetTaskStates
+
+        ti: Any = self.task_instance
+        map_index = getattr(ti, "map_index", -1)
+        if map_index is None:
+            map_index = -1
+        answer = await ask_supervisor(
+            GetTaskStates(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=map_index)
+        )
+        states = answer.task_states.get(ti.run_id, {})
+        # Airflow names a mapped instance "<task_id>_<map_index>" in this answer.
+        name = ti.task_id if map_index < 0 else f"{ti.task_id}_{map_index}"
+        state = states.get(name)
+        return None if state is None else str(getattr(state, "value", state))
+
+    async def _tell_progress(self, job: Job, status: JobStatus) -> None:
+        """Push ``ork_progress`` when something has changed, and not too often."""
+        if self.task_instance is None or self._watch is None:
+            return
+        at, told = self._progress
+        now = self.clock.monotonic()
+        if now - max(at, self._watch.started) < PROGRESS_INTERVAL:
+            return
+        words = {
+            str(job): {"state": s.remote_state or s.state.value, "message": s.message}
+            for job, s in self._watch.heard.items()
+        }
+        if words == told:
+            return
+        self._progress = (now, words)
+        await self._push_progress(words)
+
+    async def _push_progress(self, words: dict[str, Any]) -> None:
+        from airflow.sdk.execution_time.comms import SetXCom
+
+        ti: Any = self.task_instance
+        try:
+            await ask_supervisor(
+                SetXCom(
+                    key="ork_progress",
+                    value=words,
+                    dag_id=ti.dag_id,
+                    task_id=ti.task_id,
+                    run_id=ti.run_id,
+                    map_index=getattr(ti, "map_index", -1),
+                )
+            )
+        except Exception as exc:  # progress is a courtesy; the wait goes on without it
+            self.log.debug("Could not push ork_progress: %s", exc)
+
+
+_KWARGS = (
+    "jobs",
+    "until",
+    "fail_fast",
+    "deadline",
+    "not_before",
+    "poll_interval",
+    "error_budget",
+    "cancel_on_kill",
+    "cancel_rest",
+)
+
+
+def _unfinished(outcome: Outcome) -> list[Job]:
+    return [job for job, status in outcome.jobs if not status.state.final]
+
+
+def new_event(payload: dict[str, Any]) -> TriggerEvent:
+    """Return a trigger's event."""
+    return TriggerEvent(payload)  # type: ignore[no-untyped-call]
+
+
+async def ask_supervisor(message: Any) -> Any:
+    """Send one request to the triggerer's supervisor and return its answer, in bounded time."""
+    from airflow.sdk.execution_time import task_runner
+
+    comms: Any = task_runner.SUPERVISOR_COMMS
+    return await asyncio.wait_for(comms.asend(message), SUPERVISOR_TIMEOUT)
+
+
+def read_time(value: object, where: str) -> datetime | None:
+    """Read an ISO 8601 UTC time."""
+    if value is None:
+        return None
+    try:
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    except ValueError:
+        raise InvalidJob(
+            f"{where}: expected a time as 2026-01-31T12:00:00+00:00 (ISO 8601), got {describe(value)}."
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+
+
+def read_seconds(value: object, where: str) -> float:
+    """Read a positive number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise InvalidJob(f"{where}: expected a number of seconds greater than 0, got {describe(value)}.")
+    return float(value)

@@ -1,0 +1,156 @@
+"""A worker's side of the world: coroutines run from an operator's plain code, and the end of a killed task.
+
+On SIGTERM Airflow runs ``on_kill`` inside the main thread, between two of its instructions, and then *execute
+goes on*; five seconds later comes SIGKILL. So ``on_kill`` must not wait for anything that the main thread
+holds: it sets a flag and cancels the job from a thread with a loop and a door of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Coroutine, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+from ork_provider.errors import Killed, OrkError, TryAgain
+from ork_provider.job import Job
+from ork_provider.service import Services
+from ork_provider.session import HttpxDoor, ReadConnection, Session, read_connection
+
+T = TypeVar("T")
+
+CANCEL_BUDGET = 20.0
+"""Seconds that the cancel of a killed task may take; a supervisor that means it sends SIGKILL after 5."""
+
+CANCEL_PAUSE = 0.25
+
+
+class Worker:
+    """An event loop with a door, for one stretch of an operator's code; use it as a context manager.
+
+    :param connections: the operator's connection parameters
+    :param read: how Airflow connections are read
+    """
+
+    def __init__(self, connections: Mapping[str, Any], read: ReadConnection = read_connection) -> None:
+        self._loop = asyncio.new_event_loop()
+        self.session = Session(HttpxDoor(), read)
+        self._connections = connections
+        self._current: asyncio.Task[Any] | None = None
+
+    def __enter__(self) -> Worker:
+        self.services = self.run(self._open())
+        return self
+
+    async def _open(self) -> Services:
+        return Services(self.session, self._connections)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end."""
+        return self._loop.run_until_complete(coroutine)
+
+    def run_interruptible(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine that ``interrupt`` may stop: a wait, never a submit."""
+        current = self._current = self._loop.create_task(coroutine)
+        try:
+            return self._loop.run_until_complete(current)
+        except asyncio.CancelledError:
+            raise Killed("The task was told to stop while it waited for its job.") from None
+        finally:
+            self._current = None
+
+    def interrupt(self) -> None:
+        """Stop the wait, if there is one; safe in a signal handler."""
+        if self._current is not None:
+            self._loop.call_soon_threadsafe(self._current.cancel)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.run(self._shut())
+            self.run(self._loop.shutdown_asyncgens())
+            self.run(self._loop.shutdown_default_executor())
+        finally:
+            self._loop.close()
+
+    async def _shut(self) -> None:
+        """Stop what an exception out of a signal handler may have left behind; close the door."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self.session.close()
+
+
+class KillSwitch:
+    """What ``on_kill`` needs to know, set by the main thread as it goes.
+
+    ``job`` is the job that this process is answerable for: from just before the call that starts it until it
+    has been handed to a trigger or has ended. ``submitting`` is true while that call is in the air.
+    """
+
+    def __init__(self, log: Any, connections: Mapping[str, Any], *, cancels: bool) -> None:
+        self.killed = False
+        self.job: Job | None = None
+        self.submitting = False
+        self.worker: Worker | None = None
+        self._log = log
+        self._connections = connections
+        self._cancels = cancels
+        self._thread: threading.Thread | None = None
+
+    def check(self) -> None:
+        """Raise Killed, after the cancel has been seen to, if the task was told to stop."""
+        if self.killed:
+            self.join()
+            raise Killed("The task was told to stop while it was starting its job.")
+
+    def kill(self) -> None:
+        """Do what ``on_kill`` must; may be called more than once."""
+        self.killed = True
+        responsible = self.submitting or self.job is not None
+        if self._cancels and responsible and self._thread is None:
+            self._thread = threading.Thread(target=self._cancel, name="ork-cancel")
+            self._thread.start()
+        if not self.submitting:  # otherwise the main thread must go on, to hear the answer
+            self.join()
+            if self.worker is not None:
+                self.worker.interrupt()
+
+    def join(self) -> None:
+        """Wait until the job is cancelled: Airflow ends the process without waiting for threads."""
+        if self._thread is not None:
+            self._thread.join(CANCEL_BUDGET)
+
+    def _cancel(self) -> None:
+        known = dict(self.worker.session.known_connections()) if self.worker else {}
+
+        async def read(conn_id: str) -> Any:
+            if conn_id not in known:
+                raise TryAgain(f"connection {conn_id!r} was not read before the kill")
+            return known[conn_id]
+
+        with Worker(self._connections, read) as worker:
+            worker.run(self._cancel_until_done(worker.services))
+
+    async def _cancel_until_done(self, services: Services) -> None:
+        """Cancel the job, once it is there: the call that starts it may still be in the air."""
+        until = time.monotonic() + CANCEL_BUDGET - 1
+        error: object = "the service does not know it"
+        while time.monotonic() < until:
+            job, submitting = self.job, self.submitting
+            if job is None and not submitting:
+                return
+            if job is not None:
+                try:
+                    if await services.cancel(job):
+                        self._log.info("Cancelled %s, because the task was told to stop", job)
+                        return
+                except OrkError as exc:
+                    error = exc
+            await asyncio.sleep(CANCEL_PAUSE)
+        if self.job is not None:
+            self._log.error("%s could not be cancelled: %s. Cancel it by hand: %s", self.job, error, self.job.link)
