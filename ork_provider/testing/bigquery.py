@@ -52,9 +52,9 @@ class FakeBigQuery(FakeServer):
     """BigQuery on 127.0.0.1: jobs.insert/get/list/cancel/delete/query/getQueryResults, tables and datasets.
 
     `pending` and `running` are the seconds that a job spends in each state unless `script` says otherwise.
-    With `data=DIR` the SQL is executed over the CSV and Parquet files of the folder (extra `[sandbox]`), for
-    at least `minimum_seconds`. `require_auth=True` answers 401 to requests without a token from
-    `POST /token`; tokens live for `token_seconds`.
+    With `data=DIR` the SQL is executed over the CSV and Parquet files of the folder (extra `[sandbox]`); a job
+    is RUNNING while it does, for `minimum_seconds` at least. `require_auth=True` answers 401 to requests without
+    a token from `POST /token`; tokens live for `token_seconds`.
     """
 
     service = "The fake BigQuery"
@@ -381,9 +381,10 @@ class FakeBigQuery(FakeServer):
 
 
 def _open_sandbox(data: str | Path, minimum_seconds: float, server: FakeBigQuery) -> Sandbox:
-    from ork_provider.testing.sandbox import Sandbox  # noqa: PLC0415 - needs the extra [sandbox]
+    from ork_provider.testing.sandbox import Sandbox
 
-    return Sandbox(Path(data), clock=server.clock, minimum_seconds=minimum_seconds)
+    pending = server.default.pending
+    return Sandbox(Path(data), clock=server.clock, pending=pending, minimum_seconds=minimum_seconds)
 
 
 def _object(request: RecordedRequest) -> dict[str, Any]:

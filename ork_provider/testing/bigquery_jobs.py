@@ -11,6 +11,7 @@ from ork_provider.testing.bigquery_wire import Field, Row, infer_schema
 
 NEVER = float("inf")
 STOPPED = {"reason": "stopped", "message": "Job execution was cancelled: User requested cancellation"}
+ANONYMOUS_DATASET = "_anonymous"  # where BigQuery keeps the rows of queries without a destination
 _MEGABYTE = 1024 * 1024
 _DML_COUNTS = {"INSERT": "insertedRowCount", "UPDATE": "updatedRowCount", "DELETE": "deletedRowCount"}
 
@@ -164,9 +165,9 @@ def completed(configuration: dict[str, Any], project: str, number: int) -> dict[
     """Fill in what the service adds to a configuration: the job type and a query's defaults."""
     filled = {**configuration, "jobType": job_type(configuration)}
     if "query" in configuration:
-        table = {"projectId": project, "datasetId": "_anonymous", "tableId": f"anon{number:08d}"}
+        table = {"projectId": project, "datasetId": ANONYMOUS_DATASET, "tableId": f"anon{number:08d}"}
         defaults = {"priority": "INTERACTIVE", "useLegacySql": True}
-        if statement_type(sql_of(configuration)) == "SELECT":
+        if statement_type(sql_of(configuration)) == "SELECT" and "destinationTable" not in configuration["query"]:
             defaults |= {"writeDisposition": "WRITE_TRUNCATE", "destinationTable": table}
         filled["query"] = {**defaults, **configuration["query"]}
     return filled
@@ -254,8 +255,9 @@ def common_statistics(configuration: Mapping[str, Any], slot_ms: int) -> dict[st
 
 
 def dml_statistics(kind: str, rows: int) -> dict[str, Any]:
-    """Render the counts of an INSERT, UPDATE or DELETE that changed `rows` rows."""
-    return {"numDmlAffectedRows": str(rows), "dmlStats": {_DML_COUNTS[kind]: str(rows)}}
+    """Render the counts of a DML statement that changed `rows` rows; a MERGE does not tell which way."""
+    counts = {_DML_COUNTS[kind]: str(rows)} if kind in _DML_COUNTS else {}
+    return {"numDmlAffectedRows": str(rows), "dmlStats": counts}
 
 
 def billed(size: int) -> int:

@@ -56,9 +56,7 @@ def as_mapping(row: Row) -> Mapping[str, Any]:
     return row if isinstance(row, Mapping) else {f"f{i}_": value for i, value in enumerate(row)}
 
 
-def wire_rows(
-    rows: Sequence[Row], schema: Sequence[Field], int64_timestamps: bool = False
-) -> list[dict[str, Any]]:
+def wire_rows(rows: Sequence[Row], schema: Sequence[Field], int64_timestamps: bool = False) -> list[dict[str, Any]]:
     """Encode rows in BigQuery's f/v shape; every scalar is a string, NULL is None.
 
     A TIMESTAMP is float seconds, or microseconds with `formatOptions.useInt64Timestamp`.

@@ -25,9 +25,7 @@ class Answer:
         return cls(status, body, {"Content-Type": "application/json; charset=UTF-8", **(headers or {})})
 
     @classmethod
-    def google_error(
-        cls, code: int, reason: str, message: str, headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    def google_error(cls, code: int, reason: str, message: str, headers: Mapping[str, str] | None = None) -> Answer:
         """Build an error in the JSON shape of Google's APIs.
 
         Source: https://cloud.google.com/bigquery/docs/error-messages
@@ -55,7 +53,7 @@ _GOOGLE_STATUS = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - it carries an answer, it is not a defect
+class Refused(Exception):
     """A handler of a fake gives `answer` instead of its usual one."""
 
     def __init__(self, answer: Answer) -> None:

@@ -10,7 +10,7 @@ Mask = dict[str, "Mask"]  # an empty mask keeps everything below it
 _TOKEN = re.compile(r"[(),/]|[^(),/\s]+")
 
 
-class BadMask(ValueError):  # noqa: N818 - reads better where it is raised
+class BadMask(ValueError):
     """A `fields` parameter that cannot be parsed."""
 
 

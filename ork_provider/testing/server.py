@@ -25,7 +25,7 @@ Handler = Callable[..., "Answer | Awaitable[Answer]"]
 Server = TypeVar("Server", bound="FakeServer")
 
 
-class PortInUse(OSError):  # noqa: N818 - says what is wrong, as FileNotFound does
+class PortInUse(OSError):
     """The port that a fake was asked to use is taken."""
 
     def __init__(self, service: str, host: str, port: int) -> None:
@@ -227,9 +227,7 @@ class FakeServer:
         with self._lock:
             return list(self._log.values())
 
-    def calls(
-        self, method: str | None = None, path: str | re.Pattern[str] | None = None
-    ) -> list[RecordedRequest]:
+    def calls(self, method: str | None = None, path: str | re.Pattern[str] | None = None) -> list[RecordedRequest]:
         """Filter the log by method and by path, a glob (`*` also spans `/`) or a regular expression."""
         return [r for r in self.requests if method in (None, r.method) and _path_matches(path, r.path)]
 
@@ -329,9 +327,7 @@ class FakeServer:
         for method, pattern, handler in self._routes:
             if method == request.method and (match := pattern.fullmatch(request.path)):
                 return handler, match.groupdict()
-        raise Refused(
-            Answer.google_error(404, "notFound", f"{self.service} has no {request.method} {request.path}")
-        )
+        raise Refused(Answer.google_error(404, "notFound", f"{self.service} has no {request.method} {request.path}"))
 
 
 def _query(text: str) -> dict[str, list[str]]:

@@ -43,7 +43,7 @@ class FakeSupervisor:
     def send(self, msg: Any) -> Any:
         """Ask from synchronous code: from the loop's own thread through its greenback portal."""
         if threading.get_ident() == self._thread:
-            import greenback  # noqa: PLC0415 - only what a trigger's sync calls need
+            import greenback
 
             return greenback.await_(self.asend(msg))
         return asyncio.run_coroutine_threadsafe(self.asend(msg), self._loop).result()
@@ -105,7 +105,7 @@ def parse_connection(conn_id: str, given: Connection | str) -> Connection:
 
 
 def _supported() -> tuple[type, ...]:
-    from airflow.jobs.triggerer_job_runner import ToTriggerSupervisor  # noqa: PLC0415 - slow to import
+    from airflow.jobs.triggerer_job_runner import ToTriggerSupervisor
 
     union = get_args(ToTriggerSupervisor)[0]
     return get_args(union)

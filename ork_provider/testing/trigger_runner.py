@@ -68,9 +68,9 @@ async def run_trigger(
 
     Raises `TimeoutError` when the trigger is not at its end after `timeout` seconds.
     """
-    from airflow.sdk.execution_time.supervisor import set_supervisor_comms  # noqa: PLC0415 - slow imports
+    from airflow.sdk.execution_time.supervisor import set_supervisor_comms
 
-    from ork_provider.testing.supervisor import FakeSupervisor  # noqa: PLC0415
+    from ork_provider.testing.supervisor import FakeSupervisor
 
     if ti is DEFAULT_TI:
         ti = task_instance()
@@ -87,10 +87,8 @@ async def run_trigger(
     return result
 
 
-def _started(
-    trigger: BaseTrigger, ti: Any, result: TriggerResult
-) -> tuple[TriggerRunner, asyncio.Task[None]]:
-    from airflow.jobs.triggerer_job_runner import TriggerRunner  # noqa: PLC0415 - slow to import
+def _started(trigger: BaseTrigger, ti: Any, result: TriggerResult) -> tuple[TriggerRunner, asyncio.Task[None]]:
+    from airflow.jobs.triggerer_job_runner import TriggerRunner
 
     trigger.task_instance = ti
     trigger.trigger_id = _ID
@@ -103,11 +101,9 @@ def _started(
 
 
 @contextmanager
-def _cancelled_after(
-    task: asyncio.Task[None], kill_after: float | None, cancel_after: float | None
-) -> Iterator[None]:
+def _cancelled_after(task: asyncio.Task[None], kill_after: float | None, cancel_after: float | None) -> Iterator[None]:
     """Cancel the task later on, by a user's hand (Airflow marks that with a message) or by a shutdown."""
-    from airflow.jobs.triggerer_job_runner import _USER_ACTION_CANCEL_MSG  # noqa: PLC0415
+    from airflow.jobs.triggerer_job_runner import _USER_ACTION_CANCEL_MSG
 
     loop = asyncio.get_running_loop()
     timers = []
@@ -135,9 +131,9 @@ async def _end_of(task: asyncio.Task[None], timeout: float, name: str) -> BaseEx
 
 def rebuilt(trigger: BaseTrigger) -> BaseTrigger:
     """Store a trigger and load it again, as it travels from the worker through the database."""
-    from airflow.models.trigger import Trigger  # noqa: PLC0415 - slow to import
-    from airflow.sdk._shared.module_loading import import_string  # noqa: PLC0415
-    from airflow.serialization.decoders import smart_decode_trigger_kwargs  # noqa: PLC0415
+    from airflow.models.trigger import Trigger
+    from airflow.sdk._shared.module_loading import import_string
+    from airflow.serialization.decoders import smart_decode_trigger_kwargs
 
     path, kwargs = trigger.serialize()
     stored = Trigger._decrypt_kwargs(Trigger.encrypt_kwargs(kwargs))
@@ -149,7 +145,7 @@ def rebuilt(trigger: BaseTrigger) -> BaseTrigger:
 
 def task_instance(**fields: Any) -> Any:
     """Build a task instance as a trigger sees it: dag `dag`, task `task`, run `run`, try 1, not mapped."""
-    from airflow.executors.workloads.task import TaskInstanceDTO  # noqa: PLC0415 - slow to import
+    from airflow.executors.workloads.task import TaskInstanceDTO
 
     defaults = {
         "id": uuid.uuid4(),
@@ -178,8 +174,8 @@ def _note_kill(trigger: BaseTrigger, result: TriggerResult) -> None:
 
 def _as_sent(entry: Any) -> TriggerEvent:
     """Send an event over the wire between the trigger runner and its supervisor."""
-    from airflow.jobs.triggerer_job_runner import messages  # noqa: PLC0415 - slow to import
-    from airflow.sdk.execution_time.comms import _RequestFrame  # noqa: PLC0415
+    from airflow.jobs.triggerer_job_runner import messages
+    from airflow.sdk.execution_time.comms import _RequestFrame
 
     body = messages.TriggerStateChanges(events=[entry]).model_dump()
     sent = bytes(_RequestFrame(id=1, body=body).as_bytes())[_LENGTH_PREFIX:]
