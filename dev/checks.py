@@ -56,7 +56,8 @@ def _all(python: Path, environ: dict[str, str]) -> None:
 
     step("ruff check", "-m", "ruff", "check", ".")
     step("ruff format --check", "-m", "ruff", "format", "--check", ".")
-    step("mypy --strict", "-m", "mypy")
+    step("mypy --strict", "-m", "mypy", "-p", "ork_provider")
+    step("mypy --strict dev", "-m", "mypy", "dev")
     step("unit and contract tests", *PYTEST, "tests", f"--ignore={E2E}")
     _step("unit tests on other Pythons", lambda: _other_pythons(python, environ))
     step("end-to-end tests", *PYTEST, E2E)
@@ -72,8 +73,8 @@ def _step(name: str, action: Callable[[], int]) -> None:
 
 def _other_pythons(main_python: Path, environ: dict[str, str]) -> int:
     """Run the unit tests on the oldest and the newest Python found, where they are not the main one."""
-    found = [version for version in SUPPORTED if find_python(version)]
     main_version = version_of(main_python)
+    found = [version for version in SUPPORTED if version == main_version or find_python(version)]
     others = sorted({found[0], found[-1]} - {main_version})
     if not others:
         print(f"Python {main_version} is the only one found here; the tests above ran on it.")
@@ -117,14 +118,10 @@ def _run(command: list[str | Path], environ: dict[str, str]) -> int:
     return _wait(_start(command, environ, None))
 
 
-def _start(
-    command: list[str | Path], environ: dict[str, str], output: BinaryIO | None
-) -> subprocess.Popen[bytes]:
+def _start(command: list[str | Path], environ: dict[str, str], output: BinaryIO | None) -> subprocess.Popen[bytes]:
     """Start a command without input; its output goes to a file, or to ours."""
     errors = subprocess.STDOUT if output else None
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=errors
-    )
+    return subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
