@@ -100,7 +100,7 @@ class Job(ABC):
         """Read the wire format; raise InvalidJob that names the field if it cannot be read."""
         known = {f.name: f for f in fields(cls)}
         data = cls.read_aliases(data)
-        if unknown := sorted(set(data) - set(known) - DERIVED):
+        if unknown := sorted(str(name) for name in set(data) - set(known) - DERIVED):
             _warn_unknown(cls.__name__, tuple(unknown))
         for name, f in known.items():
             if name in data:
@@ -179,18 +179,18 @@ def _hints(cls: type[Job]) -> dict[str, Any]:
 
 
 def _matches(value: object, hint: Any) -> bool:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return True
-    origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
-        return any(_matches(value, option) for option in typing.get_args(hint))
-    if isinstance(value, bool) and hint in (int, float):
-        return False
-    if hint is float:
-        return isinstance(value, int | float)
-    if origin is list and isinstance(value, tuple):
-        return True
-    return isinstance(value, origin or hint)
+        return any(_matches(value, option) for option in inner)
+    if origin is list:
+        return isinstance(value, list | tuple) and all(_matches(item, inner[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_matches(item, inner[1]) for item in value.values())
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, int | float if hint is float else hint)
 
 
 def _spell(hint: Any) -> str:

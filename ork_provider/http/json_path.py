@@ -20,21 +20,28 @@ MISSING: Any = object()
 """What ``find`` returns where there is nothing; None is a JSON null."""
 
 
-@cache
-def parse_path(path: str, where: str = "path") -> tuple[str | int, ...]:
+def parse_path(path: object, where: str = "path") -> tuple[str | int, ...]:
     """Return the steps of a path; raise InvalidJob naming ``where`` if it is none."""
+    steps = _steps(path) if isinstance(path, str) else None
+    if steps is None:
+        raise InvalidJob(
+            f"{where}: {path!r} is not a path to one value; write for example 'status', '$.job.status' "
+            "or '$.items[0].state'."
+        )
+    return steps
+
+
+@cache
+def _steps(path: str) -> tuple[str | int, ...] | None:
     rest = path.removeprefix("$")
     steps: list[str | int] = []
     while rest:
         match = _STEP.match(rest)
         if match is None or (steps and match["name"] and not rest.startswith(".")):
-            raise InvalidJob(
-                f"{where}: {path!r} is not a path to one value; write for example 'status', '$.job.status' "
-                "or '$.items[0].state'."
-            )
+            return None
         steps.append(_step(match))
         rest = rest[match.end() :]
-    return tuple(steps)
+    return tuple(steps) if path else None
 
 
 def _step(match: re.Match[str]) -> str | int:
