@@ -14,9 +14,9 @@ from ork_provider.testing.http_jobs import FakeHttpJobs
 from ork_provider.testing.server import FakeServer
 
 _EPILOG = """\
-It prints one `export AIRFLOW_CONN_...` line per service, for the shell in which Airflow starts, and serves until
-Ctrl-C. With --data, BigQuery jobs run their SQL over the folder's CSV and Parquet files (folder = dataset, file = table);
-this needs pip install 'airflow-provider-ork[sandbox]'.
+It prints one `export AIRFLOW_CONN_...` line per service, for the shell in which Airflow starts, and serves
+until Ctrl-C. With --data, BigQuery jobs run their SQL over the folder's CSV and Parquet files (folder =
+dataset, file = table); this needs pip install 'airflow-provider-ork[sandbox]'.
 """
 
 

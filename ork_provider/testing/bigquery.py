@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ork_provider.testing import bigquery_jobs as bq
+from ork_provider.testing import bigquery_requests as check
 from ork_provider.testing.bigquery_jobs import FakeJob, Outcome, ScriptedWork, Work
+from ork_provider.testing.bigquery_requests import refuse
 from ork_provider.testing.bigquery_wire import Field, Row, wire_rows
-from ork_provider.testing.faults import Answer, Refused
+from ork_provider.testing.faults import Answer
 from ork_provider.testing.fields import BadMask, cut, parse_mask
 from ork_provider.testing.server import FakeServer, RecordedRequest, Route
 from ork_provider.testing.tokens import ANONYMOUS, Tokens
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 Match = str | Callable[[Mapping[str, Any]], bool]
 
 PAGE = 50
-LARGEST_PAGE = 1000
-_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
-_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 _MULTI_REGIONS = ("us", "eu")
 _REASON_STATUS = {  # https://cloud.google.com/bigquery/docs/error-messages
     "accessDenied": 403,
@@ -41,11 +38,6 @@ _REASON_STATUS = {  # https://cloud.google.com/bigquery/docs/error-messages
     "rateLimitExceeded": 403,
     "responseTooLarge": 403,
 }
-
-
-def refuse(code: int, reason: str, message: str) -> Refused:
-    """Build the exception that answers with Google's JSON error."""
-    return Refused(Answer.google_error(code, reason, message))
 
 
 class FakeBigQuery(FakeServer):
@@ -147,12 +139,12 @@ class FakeBigQuery(FakeServer):
     # -- jobs ----------------------------------------------------------------------------------------------
 
     def _insert(self, request: RecordedRequest, project: str) -> Answer:
-        body = _object(request)
+        body = check.json_object(request)
         reference = body.get("jobReference", {})
         if reference.get("projectId", project) != project:
             message = f"The project in jobReference ({reference['projectId']}) is not {project}."
             raise refuse(400, "invalid", message)
-        configuration = _checked(body.get("configuration"))
+        configuration = check.checked_configuration(body.get("configuration"))
         location = reference.get("location") or "US"
         if configuration.get("dryRun"):
             return self._answer(request, self._dry_run(configuration, project, location))
@@ -167,7 +159,7 @@ class FakeBigQuery(FakeServer):
         configuration: dict[str, Any],
         job_id: str | None,
     ) -> FakeJob:
-        job_id = _checked_id(job_id or f"job_{uuid.uuid4().hex}")
+        job_id = check.checked_job_id(job_id or f"job_{uuid.uuid4().hex}")
         key = (project, location.lower(), job_id)
         if key in self._stored:
             raise refuse(409, "duplicate", f"Already Exists: Job {self._stored[key].full_id}")
@@ -237,7 +229,7 @@ class FakeBigQuery(FakeServer):
         return bq.resource(job, self.url, self.epoch_ms)
 
     def _list(self, request: RecordedRequest, project: str) -> Answer:
-        size = _page_size(request, PAGE)
+        size = check.page_size(request, PAGE)
         full = request.query.get("projection") == "full"
         page: list[dict[str, Any]] = []
         last = None
@@ -245,7 +237,7 @@ class FakeBigQuery(FakeServer):
             if len(page) == size:
                 break
             state = job.state
-            if _state_wanted(request, state):
+            if check.state_wanted(request, state):
                 page.append(bq.list_item(job, state, full, self.epoch_ms))
                 last = job
         answer: dict[str, Any] = {"kind": "bigquery#jobList", "etag": f"list-{len(self.inserted)}"}
@@ -260,9 +252,9 @@ class FakeBigQuery(FakeServer):
         query = request.query
         if "parentJobId" in query:
             return []
-        before = _integer(query, "pageToken", len(self.inserted) + 1)
-        earliest = _integer(query, "minCreationTime", 0)
-        latest = _integer(query, "maxCreationTime", 1 << 62)
+        before = check.integer(query, "pageToken", len(self.inserted) + 1)
+        earliest = check.integer(query, "minCreationTime", 0)
+        latest = check.integer(query, "maxCreationTime", 1 << 62)
         everyone = query.get("allUsers", "").lower() == "true"
         email = self._tokens.email(request) or ANONYMOUS
         return [
@@ -278,13 +270,13 @@ class FakeBigQuery(FakeServer):
 
     async def _query(self, request: RecordedRequest, project: str) -> Answer:
         """jobs.query: insert a query job and wait `timeoutMs` (default 10 s) for its rows."""
-        body = _object(request)
+        body = check.json_object(request)
         outside = ("location", "labels", "dryRun", "timeoutMs", "maxResults", "requestId", "kind")
         configuration: dict[str, Any] = {"query": {k: v for k, v in body.items() if k not in outside}}
         configuration["query"].pop("formatOptions", None)
         if "labels" in body:
             configuration["labels"] = body["labels"]
-        configuration = _checked(configuration)
+        configuration = check.checked_configuration(configuration)
         location = body.get("location", "US")
         if body.get("dryRun"):
             stats = self._dry_run(configuration, project, location)["statistics"]
@@ -297,7 +289,7 @@ class FakeBigQuery(FakeServer):
     async def _query_results(self, request: RecordedRequest, project: str, job_id: str) -> Answer:
         job = self._find_job(request, project, job_id)
         query: dict[str, Any] = dict(request.query)
-        query["int64"] = _int64(request)
+        query["int64"] = check.int64_timestamps(request)
         return self._answer(request, await self._results(job, "bigquery#getQueryResultsResponse", query))
 
     async def _results(self, job: FakeJob, kind: str, query: Mapping[str, Any]) -> dict[str, Any]:
@@ -357,7 +349,7 @@ class FakeBigQuery(FakeServer):
     def _table_data(self, request: RecordedRequest, project: str, dataset: str, table: str) -> Answer:
         outcome = self._contents(project, dataset, table)
         answer = {"kind": "bigquery#tableDataList", "totalRows": str(len(outcome.rows))}
-        rows = _page(outcome.rows, outcome.fields, request.query, _int64(request))
+        rows = _page(outcome.rows, outcome.fields, request.query, check.int64_timestamps(request))
         return self._answer(request, answer | rows)
 
     def _contents(self, project: str, dataset: str, table: str) -> Outcome:
@@ -387,59 +379,9 @@ def _open_sandbox(data: str | Path, minimum_seconds: float, server: FakeBigQuery
     return Sandbox(Path(data), clock=server.clock, pending=pending, minimum_seconds=minimum_seconds)
 
 
-def _object(request: RecordedRequest) -> dict[str, Any]:
-    body = request.json
-    if not isinstance(body, dict):
-        raise refuse(400, "parseError", "The body is not a JSON object.")
-    return body
-
-
-def _checked(configuration: Any) -> dict[str, Any]:
-    if not isinstance(configuration, dict) or not bq.job_type(configuration):
-        raise refuse(400, "required", "Required parameter is missing: configuration")
-    if "query" in configuration and not bq.sql_of(configuration).strip():
-        raise refuse(400, "required", "Required parameter is missing: query")
-    for key, value in configuration.get("labels", {}).items():
-        if not _LABEL_KEY.fullmatch(key):
-            raise refuse(400, "invalid", f'Label key "{key}" has invalid characters or length.')
-        if not _LABEL_VALUE.fullmatch(value):
-            raise refuse(400, "invalid", f'Label value "{value}" has invalid characters or length.')
-    return configuration
-
-
-def _checked_id(job_id: str) -> str:
-    if not _JOB_ID.fullmatch(job_id):
-        rule = "It must be alphanumeric (plus underscores and dashes) and at most 1024 characters long."
-        raise refuse(400, "invalid", f'Invalid job ID "{job_id}". {rule}')
-    return job_id
-
-
-def _state_wanted(request: RecordedRequest, state: str) -> bool:
-    wanted = request.values("stateFilter") if "stateFilter" in request.query else []
-    return not wanted or state.lower() in wanted
-
-
-def _integer(query: Mapping[str, Any], name: str, default: int) -> int:
-    value = query.get(name)
-    if value in (None, ""):
-        return default
-    try:
-        return int(str(value))
-    except ValueError as exc:
-        raise refuse(400, "invalidParameter", f"Invalid value for {name}: {value}") from exc
-
-
-def _page_size(request: RecordedRequest, default: int) -> int:
-    return max(1, min(_integer(request.query, "maxResults", default), LARGEST_PAGE))
-
-
-def _int64(request: RecordedRequest) -> bool:
-    return request.query.get("formatOptions.useInt64Timestamp", "").lower() == "true"
-
-
 def _page(rows: Any, fields: list[Field], query: Mapping[str, Any], int64_timestamps: bool) -> dict[str, Any]:
-    start = _integer(query, "pageToken", _integer(query, "startIndex", 0))
-    end = start + _integer(query, "maxResults", 100_000)
+    start = check.integer(query, "pageToken", check.integer(query, "startIndex", 0))
+    end = start + check.integer(query, "maxResults", 100_000)
     chosen: list[Row] = list(rows[start:end])
     page: dict[str, Any] = {"rows": wire_rows(chosen, fields, int64_timestamps)} if chosen else {}
     return page | {"pageToken": str(end)} if chosen and end < len(rows) else page

@@ -6,17 +6,21 @@ import asyncio
 import datetime as dt
 import heapq
 from itertools import count
+from weakref import WeakKeyDictionary
 
 _START = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
-_SETTLE = 20  # turns of the event loop in which every other ready task gets to run
+_TURNS = 1000  # of the event loop, after which time moves on even though some task is always ready
+
+Sleeper = tuple[float, int, "asyncio.Future[None]"]
 
 
 class FakeClock:
     """Virtual time: `now()`, `monotonic()` and `await sleep(seconds)`.
 
-    With `autojump=True` (default) time jumps to the earliest sleeper as soon as the other tasks of the event
-    loop have had their turn. Real I/O in progress is not seen: with a fake server beside it use
-    `autojump=False` and `advance`. `slept` lists what was asked of `sleep`, in seconds, in order.
+    With `autojump=True` (default) time jumps to the earliest sleeper as soon as no other task of the event loop
+    can run. Real I/O in progress is not seen: with a fake server beside it use `autojump=False` and `advance`.
+    Each event loop has its own sleepers; the time is one. `slept` lists what was asked of `sleep`, in seconds, in
+    order.
     """
 
     def __init__(self, start: dt.datetime = _START, *, autojump: bool = True) -> None:
@@ -25,8 +29,8 @@ class FakeClock:
         self.slept: list[float] = []
         self._elapsed = 0.0
         self._order = count()
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._jumper: asyncio.Task[None] | None = None
+        self._sleepers: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Sleeper]] = WeakKeyDictionary()
+        self._jumpers: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = WeakKeyDictionary()
 
     def now(self) -> dt.datetime:
         """Return the virtual UTC time, aware."""
@@ -39,7 +43,7 @@ class FakeClock:
     @property
     def sleeping(self) -> int:
         """How many tasks sleep on this clock."""
-        return sum(not future.done() for _, _, future in self._sleepers)
+        return sum(not future.done() for queue in self._sleepers.values() for _, _, future in queue)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep in virtual time; zero or less only yields."""
@@ -47,44 +51,52 @@ class FakeClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        future = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._elapsed + seconds, next(self._order), future))
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        queue = self._sleepers.setdefault(loop, [])
+        heapq.heappush(queue, (self._elapsed + seconds, next(self._order), future))
         if self.autojump:
-            self._start_jumping()
+            self._start_jumping(loop)
         await future
 
     async def advance(self, seconds: float) -> None:
         """Let `seconds` pass: sleepers wake at their own time, in order, also those that start on the way."""
+        queue = self._sleepers.setdefault(asyncio.get_running_loop(), [])
         end = self._elapsed + seconds
-        await _settle()
-        while (deadline := self._next_deadline()) is not None and deadline <= end:
-            self._wake(deadline)
-            await _settle()
+        await _others_wait()
+        while (deadline := _next_deadline(queue)) is not None and deadline <= end:
+            self._wake(queue)
+            await _others_wait()
         self._elapsed = max(self._elapsed, end)
 
-    def _start_jumping(self) -> None:
-        loop = asyncio.get_running_loop()
-        stale = self._jumper is None or self._jumper.done() or self._jumper.get_loop() is not loop
-        if stale:
-            self._jumper = loop.create_task(self._jump())
+    def _start_jumping(self, loop: asyncio.AbstractEventLoop) -> None:
+        jumper = self._jumpers.get(loop)
+        if jumper is None or jumper.done():
+            self._jumpers[loop] = loop.create_task(self._jump(self._sleepers[loop]))
 
-    async def _jump(self) -> None:
-        await _settle()
-        while (deadline := self._next_deadline()) is not None:
-            self._wake(deadline)
-            await _settle()
+    async def _jump(self, queue: list[Sleeper]) -> None:
+        await _others_wait()
+        while _next_deadline(queue) is not None:
+            self._wake(queue)
+            await _others_wait()
 
-    def _next_deadline(self) -> float | None:
-        while self._sleepers and self._sleepers[0][2].done():  # cancelled while asleep
-            heapq.heappop(self._sleepers)
-        return self._sleepers[0][0] if self._sleepers else None
-
-    def _wake(self, deadline: float) -> None:
-        """Move to `deadline` and wake the one sleeper that is due first."""
+    def _wake(self, queue: list[Sleeper]) -> None:
+        """Move to the earliest deadline and wake its sleeper."""
+        deadline, _, future = heapq.heappop(queue)
         self._elapsed = max(self._elapsed, deadline)
-        heapq.heappop(self._sleepers)[2].set_result(None)
+        future.set_result(None)
 
 
-async def _settle() -> None:
-    for _ in range(_SETTLE):
+def _next_deadline(queue: list[Sleeper]) -> float | None:
+    while queue and queue[0][2].done():  # cancelled while asleep
+        heapq.heappop(queue)
+    return queue[0][0] if queue else None
+
+
+async def _others_wait() -> None:
+    """Yield until no other task of this event loop is ready to run."""
+    loop = asyncio.get_running_loop()
+    for _ in range(_TURNS):
         await asyncio.sleep(0)
+        if not getattr(loop, "_ready", None):  # asyncio's queue of what runs next; ours has just been taken off
+            return

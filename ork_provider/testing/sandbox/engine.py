@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -158,6 +159,7 @@ class SandboxWork:
         self._cursor = sandbox.catalog.cursor()
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._heard = threading.Event()
 
     def cancel(self, now: float) -> None:
         """Interrupt the query, or end at once what has not begun or only seems to run."""
@@ -165,7 +167,15 @@ class SandboxWork:
         with self._lock:
             if self.started_at == NEVER or self.ended_at != NEVER:
                 self._end(Outcome(error=STOPPED), now)
-        self._cursor.interrupt()
+                return
+        threading.Thread(target=self._interrupt, name="sandbox-cancel", daemon=True).start()
+
+    def _interrupt(self) -> None:
+        """Interrupt until it is heard: DuckDB forgets an interrupt that comes just before a query starts."""
+        while not self._heard.is_set():
+            with contextlib.suppress(duckdb.Error):  # closed in the meantime
+                self._cursor.interrupt()
+            self._heard.wait(0.01)
 
     def run(self) -> None:
         """Wait for a slot, run the query, keep the outcome."""
@@ -173,6 +183,7 @@ class SandboxWork:
         with self._sandbox.slots:
             with self._lock:
                 if self._stop.is_set():
+                    self._cursor.close()
                     return
                 self.started_at = self._sandbox.clock()
             outcome = self._outcome()
@@ -199,6 +210,7 @@ class SandboxWork:
             _log.exception("The sandbox could not run a query")
             return Outcome(error={"reason": "internalError", "message": f"{type(exc).__name__}: {exc}"})
         finally:
+            self._heard.set()
             self._cursor.close()
 
 
