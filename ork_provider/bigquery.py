@@ -14,7 +14,7 @@ from urllib.parse import quote
 from ork_provider.attempt import Attempt, readable_id
 from ork_provider.bigquery_values import read_rows, to_query_parameters
 from ork_provider.errors import BadRequest, Conflict, InvalidJob, TryAgain
-from ork_provider.google_api import GOOGLE_CONNECTION, GoogleApi
+from ork_provider.google.api import GOOGLE_CONNECTION, GoogleApi
 from ork_provider.job import Job, JobState, JobStatus
 from ork_provider.operator import JobOperator
 from ork_provider.service import Service

@@ -154,6 +154,11 @@ def describe_job(job: Job, status: JobStatus) -> dict[str, Any]:
     }
 
 
+def cancel_by_hand(job: Job, why: object) -> str:
+    """Say that a job could not be cancelled, and what a person must do."""
+    return f"{job} could not be cancelled: {why}. Cancel it by hand: {job.link or 'in the service'}"
+
+
 @cache
 def load(path: str) -> Any:
     """Import ``module:name``."""

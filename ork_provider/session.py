@@ -429,6 +429,17 @@ class Session:
                 await self.close()
 
 
+def read_extra(conn: Any) -> dict[str, Any]:
+    """Return a connection's extra as a dict, without Airflow's detour through its supervisor."""
+    try:
+        extra = json.loads(conn.extra or "{}")
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise BadRequest(f"Airflow connection {conn.conn_id!r}: its extra is not a JSON object; correct it.")
+    return extra
+
+
 _sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, Session] = WeakKeyDictionary()
 
 

@@ -161,7 +161,7 @@ class JobTrigger(BaseTrigger):
             self.log.exception("Waiting failed")
             return self._error(f"Waiting failed: {type(exc).__name__}: {exc}")
         self.log.info("%s", outcome.message)
-        if self.cancel_rest and outcome.verdict in (SUCCESS, FAILED, ERROR):
+        if self.cancel_rest and outcome.verdict in (SUCCESS, FAILED):
             await self._cancel(_unfinished(outcome), services)
         return outcome.to_event()
 
@@ -211,7 +211,9 @@ class JobTrigger(BaseTrigger):
                 what=f"Cancelling {job}",
             )
         except OrkError as exc:
-            self.log.error("%s could not be cancelled (%s). Cancel it by hand: %s", job, exc, job.link or "")
+            self.log.error(
+                "%s could not be cancelled (%s). Cancel it by hand: %s", job, exc, job.link or "in the service"
+            )
         else:
             self.log.info("Cancelled %s" if known else "%s is gone already; nothing to cancel", job)
 

@@ -26,6 +26,9 @@ CANCEL_BUDGET = 20.0
 
 CANCEL_PAUSE = 0.25
 
+ABSENT = 2.0
+"""Seconds after a submit has ended in which a job that the service does not know may still appear."""
+
 
 class Worker:
     """An event loop with a door, for one stretch of an operator's code; use it as a context manager.
@@ -139,11 +142,10 @@ class KillSwitch:
     async def _cancel_until_done(self, services: Services) -> None:
         """Cancel the job, once it is there: the call that starts it may still be in the air."""
         until = time.monotonic() + CANCEL_BUDGET - 1
+        absent_until = None
         error: object = "the service does not know it"
         while time.monotonic() < until:
             job, submitting = self.job, self.submitting
-            if job is None and not submitting:
-                return
             if job is not None:
                 try:
                     if await services.cancel(job):
@@ -151,6 +153,15 @@ class KillSwitch:
                         return
                 except OrkError as exc:
                     error = exc
+                else:
+                    absent_until = absent_until or (None if submitting else time.monotonic() + ABSENT)
+            if not submitting and (job is None or (absent_until and time.monotonic() > absent_until)):
+                return  # it never came to be
             await asyncio.sleep(CANCEL_PAUSE)
         if self.job is not None:
-            self._log.error("%s could not be cancelled: %s. Cancel it by hand: %s", self.job, error, self.job.link)
+            self._log.error(
+                "%s could not be cancelled: %s. Cancel it by hand: %s",
+                self.job,
+                error,
+                self.job.link or "in the service",
+            )

@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from ork_provider.errors import BadRequest, Conflict, NotFound, TryAgain, UnknownOutcome
-from ork_provider.google_api import read_extra
 from ork_provider.http.job import HttpJob
 from ork_provider.http.json_path import MISSING, find
 from ork_provider.job import JobState, JobStatus, describe
 from ork_provider.service import Service
-from ork_provider.session import Request, Response, Session, check, send_as
+from ork_provider.session import Request, Response, Session, check, read_extra, send_as
 
 HTTP_CONNECTION: dict[str, Any] = {"http_conn_id": "http_default"}
 """Connection parameters of every HTTP operator and trigger."""

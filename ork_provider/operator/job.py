@@ -143,7 +143,7 @@ class JobOperator(WaitOperator):
         """Whether an earlier job, running or succeeded, is the one to wait for; raise if there must be none."""
         if status.state is JobState.RUNNING and self.on_existing == "fail":
             raise JobError(
-                f"{job} of an earlier try still runs, and on_existing is 'fail'. {job.link or ''}",
+                f"{job} of an earlier try still runs, and on_existing is 'fail'. {job.link or 'in the service'}",
                 job=describe_job(job, status),
             )
         alive = status.state in (JobState.RUNNING, JobState.SUCCEEDED)
@@ -180,7 +180,7 @@ class JobOperator(WaitOperator):
         if status is None or not status.state.final:
             raise JobError(
                 f"{job} of an earlier try could not be seen to end, and two must not run at once. "
-                f"Cancel it by hand and clear the task: {job.link or ''}"
+                f"Cancel it by hand and clear the task: {job.link or 'in the service'}"
             )
 
     def _after_lost_answer(self, stored: Attempt, reason: str | None, start: Start) -> Attempt:
@@ -214,6 +214,10 @@ class JobOperator(WaitOperator):
         guard.job, guard.submitting = attempt.job, True
         try:
             job = guard.job = start.worker.run(self._send(attempt, start))
+        except Killed:
+            guard.submitting = False
+            guard.join()
+            raise
         except UnknownOutcome as exc:
             raise no_retry(exc) from exc
         except BadRequest:

@@ -260,7 +260,9 @@ class WaitOperator(BaseOperator):
             await self._keep_trying(lambda: worker.services.cancel(job), f"Cancelling {job}", budget=SETTLE)
             return await self._settled(job, worker, SETTLE)
         except OrkError as exc:
-            self.log.error("%s could not be cancelled: %s. Cancel it by hand: %s", job, exc, job.link or "")
+            self.log.error(
+                "%s could not be cancelled: %s. Cancel it by hand: %s", job, exc, job.link or "in the service"
+            )
             return None
 
     async def _settled(self, job: Job, worker: Worker, seconds: float) -> JobStatus | None:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from ork_provider.errors import BadRequest
+from ork_provider.errors import TryAgain
 from ork_provider.google import GoogleAccess
-from ork_provider.session import Request, Response, Session, check, send_as
+from ork_provider.session import Request, Session, check, read_extra, send_as
 
 GoogleService = Literal["bigquery", "run", "dataproc"]
 
@@ -62,11 +62,6 @@ class GoogleApi:
         """Return the full URL of a path that begins with a slash."""
         return (await self.access()).endpoint(self._service, self._default_endpoint) + path
 
-    async def send(self, method: str, path: str, **request: Any) -> Response:
-        """Send one request; return any answer."""
-        asked = Request(method=method, url=await self.url(path), **request)
-        return await send_as(self._session.door, self, asked)
-
     async def call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         """Send one request; return the JSON object of a good answer, raise any other as our error.
 
@@ -76,18 +71,5 @@ class GoogleApi:
         response = check(asked, await send_as(self._session.door, self, asked))
         answer = response.json()
         if not isinstance(answer, dict):
-            from ork_provider.errors import TryAgain
-
             raise TryAgain(f"{asked}: expected a JSON object, got {type(answer).__name__}")
         return answer
-
-
-def read_extra(conn: Any) -> dict[str, Any]:
-    """Return a connection's extra as a dict, without Airflow's detour through its supervisor."""
-    try:
-        extra = json.loads(conn.extra or "{}")
-    except ValueError:
-        extra = None
-    if not isinstance(extra, dict):
-        raise BadRequest(f"Airflow connection {conn.conn_id!r}: its extra is not a JSON object; correct it.")
-    return extra

@@ -1,0 +1,1 @@
+"""What every kind of job must do, parametrised over all kinds."""

@@ -1,0 +1,115 @@
+"""A task that is killed leaves no job running: SIGTERM of a worker before, during and after the submit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ork_provider.errors import Killed, OrkError
+from ork_provider.testing import Fault
+from tests.contract.conftest import Kind
+from tests.support.task import Task
+
+
+@pytest.fixture
+def sigterm() -> Iterator[dict[str, object]]:
+    """Do as Airflow's task runner does: SIGTERM calls on_kill in the main thread, and execute goes on."""
+    target: dict[str, object] = {}
+    old = signal.signal(signal.SIGTERM, lambda *_: target["operator"].on_kill())  # type: ignore[attr-defined]
+    yield target
+    signal.signal(signal.SIGTERM, old)
+
+
+def kill_after(seconds: float) -> None:
+    threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+
+@pytest.mark.parametrize("answer_lost", [False, True])
+def test_during_the_submit(kind: Kind, sigterm: dict[str, object], answer_lost: bool) -> None:
+    """The service has the request but has not answered when SIGTERM comes: the job is cancelled, once."""
+    kind.script(60, True)
+    kind.fake.fail(Fault.hang(1.0, after=True), on=kind.on_submit)
+    operator = sigterm["operator"] = kind.operator()
+    kill_after(0.4)
+    with pytest.raises(Killed):
+        operator.execute(Task().context)  # type: ignore[attr-defined]
+    assert len(kind.started) == 1
+    assert not kind.live()
+
+
+def test_after_the_submit(kind: Kind, sigterm: dict[str, object]) -> None:
+    """The worker still waits for the job (poll_timeout) when SIGTERM comes: the job is cancelled, once."""
+    kind.script(60, True)
+    operator = sigterm["operator"] = kind.operator(poll_timeout=30)
+    kill_after(0.5)
+    began = time.monotonic()
+    with pytest.raises(Killed):
+        operator.execute(Task().context)  # type: ignore[attr-defined]
+    assert not kind.live()
+    assert kind.cancels() == 1
+    assert time.monotonic() - began < 20, "execute went on waiting after the kill"
+
+
+def test_not_deferrable(kind: Kind, sigterm: dict[str, object]) -> None:
+    """deferrable=False: a kill ends the wait and the job."""
+    kind.script(60, True)
+    operator = sigterm["operator"] = kind.operator(deferrable=False)
+    kill_after(0.5)
+    with pytest.raises(Killed):
+        operator.execute(Task().context)  # type: ignore[attr-defined]
+    assert not kind.live()
+
+
+def test_after_the_deferral(kind: Kind, sigterm: dict[str, object]) -> None:
+    """SIGTERM while Airflow writes down the deferral still cancels the job."""
+    kind.script(60, True)
+    operator = sigterm["operator"] = kind.operator()
+    Task().start(operator)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert not kind.live()
+    assert kind.cancels() == 1
+
+
+def test_cancel_on_kill_false(kind: Kind, sigterm: dict[str, object]) -> None:
+    """cancel_on_kill=False stops the task and leaves the job."""
+    kind.script(60, True)
+    operator = sigterm["operator"] = kind.operator(poll_timeout=30, cancel_on_kill=False)
+    kill_after(0.5)
+    with pytest.raises(Killed):
+        operator.execute(Task().context)  # type: ignore[attr-defined]
+    assert (len(kind.live()), kind.cancels()) == (1, 0)
+
+
+def test_while_the_submit_is_retried(kind: Kind, sigterm: dict[str, object]) -> None:
+    """A kill between two tries of the submit sends no further one."""
+    kind.fake.fail(Fault.retry_after(429, 1), on=kind.on_submit, times=-1)
+    operator = sigterm["operator"] = kind.operator()
+    kill_after(0.4)
+    with pytest.raises(Killed):
+        operator.execute(Task().context)  # type: ignore[attr-defined]
+    assert (len(kind.started), kind.submits()) == (0, 1)
+
+
+def test_failing_cancel_says_what_to_do(
+    kind: Kind, sigterm: dict[str, object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """When the cancel is refused the log names the job and says that a person must cancel it."""
+    kind.script(60, True)
+    kind.fake.fail(Fault.status(403), on=kind.on_cancel, times=-1)
+    from ork_provider import worker
+
+    old, worker.CANCEL_BUDGET = worker.CANCEL_BUDGET, 2.0
+    try:
+        operator = sigterm["operator"] = kind.operator(poll_timeout=30)
+        kill_after(0.5)
+        with pytest.raises(OrkError):
+            operator.execute(Task().context)  # type: ignore[attr-defined]
+    finally:
+        worker.CANCEL_BUDGET = old
+    assert len(kind.live()) == 1
+    assert "could not be cancelled" in capfd.readouterr().out
