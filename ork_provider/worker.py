@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ork_provider.errors import Killed, OrkError, TryAgain
-from ork_provider.job import Job
+from ork_provider.job import Job, cancel_by_hand
 from ork_provider.service import Services
 from ork_provider.session import HttpxDoor, ReadConnection, Session, read_connection
 
@@ -52,13 +52,15 @@ class Worker:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end."""
-        return self._loop.run_until_complete(coroutine)
+        result: T = self._loop.run_until_complete(coroutine)
+        return result
 
     def run_interruptible(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine that ``interrupt`` may stop: a wait, never a submit."""
         current = self._current = self._loop.create_task(coroutine)
         try:
-            return self._loop.run_until_complete(current)
+            result: T = self._loop.run_until_complete(current)
+            return result
         except asyncio.CancelledError:
             raise Killed("The task was told to stop while it waited for its job.") from None
         finally:
@@ -159,9 +161,4 @@ class KillSwitch:
                 return  # it never came to be
             await asyncio.sleep(CANCEL_PAUSE)
         if self.job is not None:
-            self._log.error(
-                "%s could not be cancelled: %s. Cancel it by hand: %s",
-                self.job,
-                error,
-                self.job.link or "in the service",
-            )
+            self._log.error("%s", cancel_by_hand(self.job, error))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from ork_provider.errors import InvalidJob, NotFound, OrkError
-from ork_provider.job import Job, JobState, JobStatus, describe, describe_job
+from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand, describe, describe_job
 from ork_provider.operator.outcome import failure, read_event, said_of_cancel
 from ork_provider.trigger import JobTrigger
 from ork_provider.waiting import (
@@ -260,9 +260,7 @@ class WaitOperator(BaseOperator):
             await self._keep_trying(lambda: worker.services.cancel(job), f"Cancelling {job}", budget=SETTLE)
             return await self._settled(job, worker, SETTLE)
         except OrkError as exc:
-            self.log.error(
-                "%s could not be cancelled: %s. Cancel it by hand: %s", job, exc, job.link or "in the service"
-            )
+            self.log.error("%s", cancel_by_hand(job, exc))
             return None
 
     async def _settled(self, job: Job, worker: Worker, seconds: float) -> JobStatus | None:
