@@ -63,6 +63,21 @@ def test_data_folder_is_queried(tmp_path: Path) -> None:
         assert answer["rows"] == [{"f": [{"v": "3"}]}]
 
 
+def test_stops_in_the_middle_of_a_query(tmp_path: Path) -> None:
+    """Ctrl-C ends quietly also while the engine is at work."""
+    (tmp_path / "t.csv").write_text("n\n" + "1\n" * 3000)
+    slow = "SELECT SUM(a.n * b.n + c.n * d.n) FROM t a CROSS JOIN t b CROSS JOIN t c CROSS JOIN t d"
+    with started("--data", str(tmp_path)) as (process, connections):
+        extra = connections["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"]["extra"]
+        assert isinstance(extra, dict)
+        url = f"{extra['api_endpoints']['bigquery']}/projects/p/queries"
+        body = {"query": slow, "useLegacySql": False, "timeoutMs": 700}
+        assert httpx.post(url, json=body).json()["jobComplete"] is False
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+        assert (process.returncode, out, err) == (0, "", "")
+
+
 def failed(*options: str) -> str:
     done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=20, check=False)
     assert (done.returncode, done.stdout) == (2, "")

@@ -18,6 +18,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery as google_bigquery
 
 from ork_provider.testing import FakeBigQuery
+from ork_provider.testing.sandbox.catalog import Catalog
 from tests.support.discovery import Discovery
 
 WEATHER = "`any-project.vega.seattle-weather`"
@@ -321,6 +322,19 @@ def test_minimum_seconds(folder: Path) -> None:
 def test_bad_folder(tmp_path: Path, name: str, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         FakeBigQuery(data=tmp_path / name)
+
+
+def test_engine_reads_nothing_but_the_folder(folder: Path, tmp_path: Path) -> None:
+    """Whatever SQL slips through, the engine itself opens no file elsewhere and keeps its settings."""
+    outside = tmp_path / "outside.csv"
+    outside.write_text("n\n1\n")
+    cursor = Catalog(folder).cursor()
+    assert cursor.execute(f"SELECT count(*) FROM read_csv('{folder}/people.csv')").fetchall() == [(2,)]
+    for sql in (f"SELECT * FROM read_csv('{outside}')", f"COPY (SELECT 1) TO '{tmp_path}/new.csv'"):
+        with pytest.raises(duckdb.PermissionException):
+            cursor.execute(sql)
+    with pytest.raises(duckdb.Error, match="locked"):
+        cursor.execute("SET enable_external_access=true")
 
 
 def test_broken_file_fails_only_its_own_queries(folder: Path) -> None:

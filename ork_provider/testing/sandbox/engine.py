@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import duckdb
 
@@ -22,6 +24,7 @@ from ork_provider.testing.sandbox.problem import Problem, from_duckdb
 _log = logging.getLogger(__name__)
 
 AT_ONCE = 8  # queries that run at the same time; more wait in PENDING
+_running: WeakSet[SandboxWork] = WeakSet()
 _TZ = "TIMESTAMP WITH TIME ZONE"
 _DML = ("INSERT", "UPDATE", "DELETE", "MERGE")
 
@@ -50,7 +53,8 @@ class Sandbox:
     def start(self, configuration: Mapping[str, Any]) -> SandboxWork:
         """Run a query job in the background."""
         work = SandboxWork(self, configuration)
-        threading.Thread(target=work.run, name="sandbox-query", daemon=True).start()
+        work.thread.start()
+        _running.add(work)
         return work
 
     def dry_run(self, configuration: Mapping[str, Any]) -> Outcome:
@@ -157,6 +161,7 @@ class SandboxWork:
         self._sandbox = sandbox
         self._configuration = configuration
         self._cursor = sandbox.catalog.cursor()
+        self.thread = threading.Thread(target=self.run, name="sandbox-query", daemon=True)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._heard = threading.Event()
@@ -176,6 +181,13 @@ class SandboxWork:
             with contextlib.suppress(duckdb.Error):  # closed in the meantime
                 self._cursor.interrupt()
             self._heard.wait(0.01)
+
+    def abandon(self) -> None:
+        """Stop the query and wait for its thread."""
+        self._stop.set()
+        if self.thread.is_alive() and self.started_at != NEVER:
+            self._interrupt()
+        self.thread.join()
 
     def run(self) -> None:
         """Wait for a slot, run the query, keep the outcome."""
@@ -212,6 +224,13 @@ class SandboxWork:
         finally:
             self._heard.set()
             self._cursor.close()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Interrupt what still runs: DuckDB aborts a process that ends in the middle of a query."""
+    for work in list(_running):
+        work.abandon()
 
 
 def _count(cursor: duckdb.DuckDBPyConnection) -> int:
