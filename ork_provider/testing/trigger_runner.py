@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 if TYPE_CHECKING:
     from airflow.jobs.triggerer_job_runner import TriggerRunner
     from airflow.sdk.definitions.connection import Connection
@@ -174,6 +172,7 @@ def _note_kill(trigger: BaseTrigger, result: TriggerResult) -> None:
 
 def _as_sent(entry: Any) -> TriggerEvent:
     """Send an event over the wire between the trigger runner and its supervisor."""
+    import msgspec
     from airflow.jobs.triggerer_job_runner import messages
     from airflow.sdk.execution_time.comms import _RequestFrame
 
