@@ -39,8 +39,12 @@ from ork_provider.waiting import (
 if TYPE_CHECKING:
     from ork_provider.session import Session
 
-KILL_BUDGET = 20.0
-"""Seconds that cancelling on a kill may take; Airflow gives ``on_kill`` 30 in all."""
+KILL_BUDGET = 27.0
+"""Seconds that ``on_kill`` may take; Airflow gives it 30."""
+
+KILL_QUESTION = 18.0
+"""Seconds of them that Airflow may take to say whether the task was killed: a triggerer that has just started
+takes 4 to answer its first question, on a busy machine longer."""
 
 SUPERVISOR_TIMEOUT = 10.0
 PROGRESS_INTERVAL = 30.0
@@ -190,22 +194,23 @@ class JobTrigger(BaseTrigger):
         """Cancel the jobs if a user killed the task; not if the trigger was only moved elsewhere."""
         if not self.cancel_on_kill:
             return
+        began = self.clock.monotonic()
         if await self._is_only_moved():
             self.log.info("The task is still deferred: the trigger was moved, its jobs go on")
             return
         jobs = [job for job in jobs_from_dicts(self.jobs) if not self._heard(job).state.final]
         async with shared_session().used() as session:
-            await self._cancel(jobs, Services(session, self.connections))
+            await self._cancel(jobs, Services(session, self.connections), began + KILL_BUDGET - self.clock.monotonic())
 
-    async def _cancel(self, jobs: list[Job], services: Services) -> None:
+    async def _cancel(self, jobs: list[Job], services: Services, budget: float = KILL_BUDGET) -> None:
         """Cancel jobs side by side; say what to do by hand about each that could not be."""
-        await asyncio.gather(*(self._cancel_one(job, services) for job in jobs))
+        await asyncio.gather(*(self._cancel_one(job, services, budget) for job in jobs))
 
-    async def _cancel_one(self, job: Job, services: Services) -> None:
+    async def _cancel_one(self, job: Job, services: Services, budget: float) -> None:
         try:
             known = await keep_trying(
                 lambda: services.cancel(job),
-                policy=Policy(error_budget=KILL_BUDGET, backoff_cap=5),
+                policy=Policy(error_budget=budget - 3, backoff_cap=3),
                 clock=self.clock,
                 log=self.log,
                 what=f"Cancelling {job}",
@@ -238,9 +243,8 @@ class JobTrigger(BaseTrigger):
         map_index = getattr(ti, "map_index", -1)
         if map_index is None:
             map_index = -1
-        answer = await ask_supervisor(
-            GetTaskStates(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=map_index)
-        )
+        question = GetTaskStates(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=map_index)
+        answer = await ask_supervisor(question, KILL_QUESTION)
         states = answer.task_states.get(ti.run_id, {})
         # Airflow names a mapped instance "<task_id>_<map_index>" in this answer.
         name = ti.task_id if map_index < 0 else f"{ti.task_id}_{map_index}"
@@ -305,12 +309,12 @@ def new_event(payload: dict[str, Any]) -> TriggerEvent:
     return TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
 
-async def ask_supervisor(message: Any) -> Any:
+async def ask_supervisor(message: Any, timeout: float = SUPERVISOR_TIMEOUT) -> Any:
     """Send one request to the triggerer's supervisor and return its answer, in bounded time."""
     from airflow.sdk.execution_time import task_runner
 
     comms: Any = task_runner.SUPERVISOR_COMMS
-    return await asyncio.wait_for(comms.asend(message), SUPERVISOR_TIMEOUT)
+    return await asyncio.wait_for(comms.asend(message), timeout)
 
 
 def read_time(value: object, where: str) -> datetime | None:
