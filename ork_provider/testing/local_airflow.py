@@ -32,6 +32,8 @@ import psutil
 
 from ork_provider.testing.airflow_rest import AirflowRest, LocalAirflowError
 
+__all__ = ["COMPONENTS", "LocalAirflow", "LocalAirflowError"]
+
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 MARK = "ORK_LOCAL_AIRFLOW"  # in the environment of every process that we, or they, started
 DEFINES_A_DAG = re.compile(r"^\s*(@dag\b|with DAG\(|\w+ *= *DAG\()", re.MULTILINE)
@@ -149,6 +151,8 @@ class LocalAirflow(AirflowRest):
             self._launch(component)
         self._wait_healthy(COMPONENTS, began)
         self._say("reading the DAGs")
+        # The API for workers builds itself at its first request: seconds in which the first tasks would hold slots.
+        self._http.get(f"{self.url}/execution/health", timeout=60)
         self._wait_parsed()
 
     def _migrate(self) -> None:
@@ -240,7 +244,7 @@ def _settings(port: int, home: Path, dags: Path, parallelism: int, database: str
     connection = f"sqlite:///{home}/airflow.db" if database == "sqlite" else database
     sections: dict[str, dict[str, object]] = {
         "API": {"HOST": "127.0.0.1", "PORT": port, "BASE_URL": url, "WORKERS": 1},
-        "API_AUTH": {"JWT_SECRET": secrets.token_urlsafe(32)},
+        "API_AUTH": {"JWT_SECRET": secrets.token_urlsafe(64)},
         "CORE": {
             "DAGS_ARE_PAUSED_AT_CREATION": False,
             "DAGS_FOLDER": dags,
@@ -265,8 +269,10 @@ def _beats(health: dict[str, Any], component: str, since: float) -> bool:
     if component == "api-server":
         return True
     name = component.replace("-", "_")
-    heartbeat = health[name][f"latest_{name}_heartbeat"]
-    return health[name]["status"] == "healthy" and datetime.fromisoformat(heartbeat).timestamp() > since
+    if health[name]["status"] != "healthy":
+        return False
+    heartbeat = health[name][f"latest_{name}_heartbeat"].replace("Z", "+00:00")  # Python 3.10 cannot read a Z
+    return datetime.fromisoformat(heartbeat).timestamp() > since
 
 
 def _free_port() -> int:
