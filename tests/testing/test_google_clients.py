@@ -1,8 +1,7 @@
-"""Google's own client and Google's own operator complete against the fake: it behaves as they expect."""
+"""Google's own client completes against the fake: it behaves as the client expects."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery as google_bigquery
 
-from ork_provider.testing import FakeBigQuery, Outcome, run_trigger
+from ork_provider.testing import FakeBigQuery, Outcome
 from tests.support.discovery import Discovery
 
 DISCOVERY = Discovery("bigquery", "v2")
@@ -106,52 +105,6 @@ def test_table_of_a_query(fake: FakeBigQuery, client: google_bigquery.Client) ->
     assert [tuple(row) for row in client.list_rows(table)] == [("a", 1), ("b", None)]
     assert client.get_dataset("p.d").location == "US"
     checked(fake)
-
-
-@pytest.mark.filterwarnings("ignore::airflow.exceptions.AirflowProviderDeprecationWarning")  # Google's own
-@pytest.mark.parametrize("error", [None, {"reason": "invalidQuery", "message": "Syntax error: unexpected X"}])
-async def test_googles_deferrable_operator(
-    fake: FakeBigQuery, monkeypatch: pytest.MonkeyPatch, error: dict[str, str] | None
-) -> None:
-    """BigQueryInsertJobOperator(deferrable=True): execute, its trigger, execute_complete."""
-    from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator  # noqa: TID251 - the peer under test
-    from airflow.sdk.exceptions import TaskDeferred
-
-    fake.script("SELECT 1", Outcome(0.1, 0.5, error=error, rows=ROWS))
-    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", fake.url)
-    extra = {"is_anonymous": True, "use_legacy_sql": False}
-    connection = json.dumps({"conn_type": "google_cloud_platform", "extra": extra})
-    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection)
-    operator = BigQueryInsertJobOperator(
-        task_id="query",
-        configuration={"query": {"query": "SELECT 1", "useLegacySql": False}},
-        project_id="p",
-        location="US",
-        deferrable=True,
-        poll_interval=0.2,
-    )
-    context: dict[str, Any] = {"ti": FakeTaskInstance(), "dag": operator, "task_instance": FakeTaskInstance()}
-    with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(context)
-    result = await run_trigger(deferred.value.trigger)
-    if error:
-        assert result.payload["status"] == "error"
-        assert error["message"] in result.payload["message"]
-        return
-    assert result.payload["status"] == "success"
-    job_id = operator.execute_complete(context, result.payload)
-    assert fake.jobs[job_id].state == "DONE"
-    assert len(fake.inserted) == 1
-    checked(fake)
-
-
-class FakeTaskInstance:
-    """The little that Google's operator asks of a task instance."""
-
-    dag_id, task_id, run_id, map_index, try_number = "dag", "query", "run", -1, 1
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        """Take a value and forget it."""
 
 
 def _insert(job_id: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sqlglot.errors import ParseError, SqlglotError
 
 _TOKEN = re.compile(r"<Token[^>]*>")
 _MISSING = re.compile(r"Required keyword: '\w+' missing for <class '(?:\w+\.)*(\w+)'>")
+_FUNCTION = re.compile(r"Function with name \"?(\w+)\"? does not exist")
 _COLUMN = re.compile(r'Referenced (?:column|table) "([^"]+)" not found')
 
 
@@ -38,7 +39,10 @@ def from_duckdb(exc: duckdb.Error, sql: str) -> Problem:
     if match := _COLUMN.search(text):
         name = match.group(1)
         return Problem(f"Unrecognized name: {name}{_position(name, sql)}")
-    return Problem(text.partition("\n\nLINE ")[0].strip())
+    if match := _FUNCTION.search(text):
+        name = match.group(1)
+        return Problem(f"Function not found: {name}{_position(name, sql)}")
+    return Problem(" ".join(text.partition("\n\nLINE ")[0].split()))
 
 
 def _position(name: str, sql: str) -> str:

@@ -10,6 +10,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
 
+from ork_provider.testing.sandbox.adapt import adapt
 from ork_provider.testing.sandbox.catalog import Catalog
 from ork_provider.testing.sandbox.problem import Problem, from_sqlglot
 
@@ -56,7 +57,7 @@ def read(query: Mapping[str, Any], catalog: Catalog) -> Statement:
     try:
         _bind_parameters(tree, query.get("queryParameters") or [])
         reads = _qualify(tree, default, target)
-        _adapt(tree)
+        adapt(tree)
         sql = tree.sql(dialect="duckdb", unsupported_level=ErrorLevel.RAISE)
     except SqlglotError as exc:
         raise Problem(f"The sandbox cannot run this query: {exc}") from exc
@@ -119,36 +120,6 @@ def _qualify(tree: Node, default: str, target: exp.Table | None) -> list[TableNa
         if table is not target and _name(table) not in reads:
             reads.append(_name(table))
     return reads
-
-
-def _adapt(tree: Node) -> None:
-    """Change what DuckDB would do differently: unnamed columns, plain NUMERIC, DATE_ADD of a DATE.
-
-    Storage options of a CREATE TABLE (partitions, clusters, labels) have no effect.
-    """
-    if isinstance(tree, exp.Create):
-        tree.set("properties", None)
-    first = tree
-    while isinstance(first, exp.SetOperation):
-        first = first.this
-    if isinstance(first, exp.Select):
-        _name_columns(first)
-    for kind in list(tree.find_all(exp.DataType)):
-        if kind.this == exp.DataType.Type.DECIMAL and not kind.expressions:
-            kind.replace(exp.DataType.build("DECIMAL(38, 9)"))
-    for node in list(tree.find_all(exp.DateAdd, exp.DateSub, exp.DateTrunc)):
-        node.replace(exp.cast(node.copy(), "DATE"))
-
-
-def _name_columns(tree: exp.Select) -> None:
-    """Name unnamed columns f0_, f1_ ... as BigQuery does; a field of a struct keeps its own name."""
-    number = 0
-    for column in tree.expressions:
-        if isinstance(column, exp.Dot):
-            column.replace(exp.alias_(column.copy(), column.name, quoted=True))
-        elif not isinstance(column, exp.Alias | exp.Column) and not column.is_star:
-            column.replace(exp.alias_(column.copy(), f"f{number}_"))
-            number += 1
 
 
 # -- query parameters --------------------------------------------------------------------------------------------
