@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from ork_provider.errors import InvalidJob, OrkError
-from ork_provider.job import Job, JobStatus, describe, describe_job, jobs_from_dicts
+from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand, describe, describe_job, jobs_from_dicts
 from ork_provider.service import Services
 from ork_provider.session import shared_session
 from ork_provider.waiting import (
@@ -185,15 +185,28 @@ class JobTrigger(BaseTrigger):
         return {"status": ERROR, "message": message, "jobs": jobs}
 
     def _heard(self, job: Job) -> JobStatus:
-        from ork_provider.job import JobState
-
         nothing = JobStatus(state=JobState.RUNNING)
         return self._watch.heard.get(job, nothing) if self._watch else nothing
 
     async def on_kill(self) -> None:
-        """Cancel the jobs if a user killed the task; not if the trigger was only moved elsewhere."""
+        """Cancel the jobs if a user killed the task; not if the trigger was only moved elsewhere.
+
+        Until a killed trigger has ended, the triggerer cancels it again every second, in the middle of its
+        on_kill (seen on Airflow 3.3.2: ``to_cancel=self.cancelling_triggers`` in triggerer_job_runner.py). So the
+        work is done in a task of its own, which only a shutdown of the triggerer ends.
+        """
         if not self.cancel_on_kill:
             return
+        killing = asyncio.create_task(self._kill())
+        _killing.add(killing)
+        killing.add_done_callback(_killing.discard)
+        while not killing.done():
+            try:
+                await asyncio.shield(killing)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)
+
+    async def _kill(self) -> None:
         began = self.clock.monotonic()
         if await self._is_only_moved():
             self.log.info("The task is still deferred: the trigger was moved, its jobs go on")
@@ -216,9 +229,7 @@ class JobTrigger(BaseTrigger):
                 what=f"Cancelling {job}",
             )
         except OrkError as exc:
-            self.log.error(
-                "%s could not be cancelled (%s). Cancel it by hand: %s", job, exc, job.link or "in the service"
-            )
+            self.log.error("%s", cancel_by_hand(job, exc))
         else:
             self.log.info("Cancelled %s" if known else "%s is gone already; nothing to cancel", job)
 
@@ -286,6 +297,9 @@ class JobTrigger(BaseTrigger):
         except Exception as exc:  # progress is a courtesy; the wait goes on without it
             self.log.debug("Could not push ork_progress: %s", exc)
 
+
+_killing: set[asyncio.Task[None]] = set()
+"""Kills under way, kept from the garbage collector."""
 
 _KWARGS = (
     "jobs",

@@ -23,19 +23,25 @@ def _fresh(bigquery: FakeBigQuery, http_jobs: FakeHttpJobs) -> Iterator[None]:
     http_jobs.heal()
 
 
-def until(reached: Callable[[], Any], seconds: float = 60) -> Any:
-    """Return what ``reached`` returns once that is true."""
+def until(reached: Callable[[], Any], seconds: float = 60, say: Callable[[], str] = str) -> Any:
+    """Return what ``reached`` returns once that is true; if it never is, fail with what ``say`` returns."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := reached():
             return found
         time.sleep(0.2)
-    raise AssertionError(f"not reached in {seconds} s: {reached}")
+    raise AssertionError(f"not reached in {seconds} s: {reached}\n{say()}")
 
 
 def jobs_of(bigquery: FakeBigQuery, text: str) -> list[Any]:
     """Return the jobs whose SQL has the text, oldest first."""
     return [job for job in bigquery.inserted if text in job.sql]
+
+
+def sent_parameter(bigquery: FakeBigQuery, job_id: str) -> str:
+    """Return the value of the one parameter that a job was sent with."""
+    value: str = bigquery.jobs[job_id].configuration["query"]["queryParameters"][0]["parameterValue"]["value"]
+    return value
 
 
 def live(bigquery: FakeBigQuery, text: str) -> list[Any]:
@@ -54,9 +60,7 @@ def test_success(airflow: LocalAirflow, bigquery: FakeBigQuery, http_jobs: FakeH
     assert query["job_id"] in bigquery.jobs
     labels = bigquery.jobs[query["job_id"]].configuration["labels"]
     assert (labels["airflow-dag"], labels["airflow-task"]) == ("success", "query")
-    assert bigquery.jobs[query["job_id"]].configuration["query"]["queryParameters"][0]["parameterValue"] == {
-        "value": "7"
-    }
+    assert sent_parameter(bigquery, query["job_id"]) == "7"
     assert airflow.xcom("success", run_id, "report")["result"] == {"job": query["job_id"]}
     assert airflow.xcom("success", run_id, "watch")["result"] == query["job_id"]
     assert airflow.xcom("success", run_id, "query", key="ork_link").startswith("https://console.cloud.google.com/")
@@ -84,17 +88,23 @@ def test_mapped(airflow: LocalAirflow, bigquery: FakeBigQuery) -> None:
     run_id = airflow.trigger_dag("mapped")
     assert airflow.wait("mapped", run_id, timeout=120) == "success"
     ids = [airflow.xcom("mapped", run_id, "query", map_index=i)["job_id"] for i in range(3)]
-    sent = [bigquery.jobs[i].configuration["query"]["queryParameters"][0]["parameterValue"]["value"] for i in ids]
-    assert sent == ["0", "1", "2"]
+    assert [sent_parameter(bigquery, job_id) for job_id in ids] == ["0", "1", "2"]
     assert [f"airflow_mapped_query_{i}_" in job_id for i, job_id in enumerate(ids)] == [True] * 3
 
 
+def logs(airflow: LocalAirflow, dag_id: str, run_id: str) -> str:
+    """Return the logs of a run's first tries, for the message of a test that failed."""
+    found = airflow.task_instances(dag_id, run_id)
+    return "\n".join(airflow.log(dag_id, run_id, i["task_id"], map_index=i["map_index"]) for i in found)
+
+
 def start_long(airflow: LocalAirflow, bigquery: FakeBigQuery) -> str:
-    """Start a run whose two jobs run for a minute, and wait until both tasks are deferred."""
+    """Start a run whose two jobs run for a minute, and wait until the triggerer watches both."""
     bigquery.script("SELECT long", Outcome(running=60))
     run_id = airflow.trigger_dag("long")
     for task_id in ("query", "http"):
         airflow.wait_task("long", run_id, task_id, "deferred")
+        until(lambda task_id=task_id: "Waiting for " in airflow.log("long", run_id, task_id))  # type: ignore[misc]
     return run_id
 
 
@@ -105,10 +115,9 @@ def test_mark_while_deferred(
     """Marking a deferred task failed or success cancels its remote job, once."""
     run_id = start_long(airflow, bigquery)
     job, http_job = jobs_of(bigquery, "SELECT long")[-1], http_jobs.created[-1]
-    time.sleep(2)  # let the triggerer take the triggers up
     for task_id in ("query", "http"):
         airflow.set_task_state("long", run_id, task_id, state)
-    until(lambda: job.cancelled_at is not None and http_job.cancelled_at is not None, 20)
+    until(lambda: job.cancelled_at and http_job.cancelled_at, 40, lambda: logs(airflow, "long", run_id))
     assert airflow.wait("long", run_id) == state
     assert len(bigquery.calls("POST", f"*/jobs/{job.job_id}/cancel")) == 1
     assert len(http_jobs.calls("DELETE", f"/jobs/{http_job.job_id}")) == 1
@@ -119,9 +128,8 @@ def test_clear_while_deferred(airflow: LocalAirflow, bigquery: FakeBigQuery, htt
     run_id = start_long(airflow, bigquery)
     job, http_job = jobs_of(bigquery, "SELECT long")[-1], http_jobs.created[-1]
     started = len(http_jobs.created)
-    time.sleep(2)
     airflow.clear("long", run_id, ["query", "http"])
-    until(lambda: job.cancelled_at is not None and http_job.cancelled_at is not None, 20)
+    until(lambda: job.cancelled_at and http_job.cancelled_at, 40, lambda: logs(airflow, "long", run_id))
     new = until(lambda: live(bigquery, "SELECT long"))
     until(lambda: len(http_jobs.created) > started)
     airflow.wait_task("long", run_id, "query", "deferred")
@@ -184,9 +192,7 @@ def test_reordered_mapped_list(airflow: LocalAirflow, bigquery: FakeBigQuery) ->
     """After a clear that turns the mapped list around, each instance has the result of its present input."""
 
     def sent(run_id: str, index: int) -> str:
-        job_id = airflow.xcom("reordered", run_id, "query", map_index=index)["job_id"]
-        value = bigquery.jobs[job_id].configuration["query"]["queryParameters"][0]["parameterValue"]["value"]
-        return str(value)
+        return sent_parameter(bigquery, airflow.xcom("reordered", run_id, "query", map_index=index)["job_id"])
 
     run_id = airflow.trigger_dag("reordered")
     assert airflow.wait("reordered", run_id) == "success"

@@ -1,0 +1,27 @@
+"""A deferred task that a user kills: the triggerer cancels its job, however slow the cancel is."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ork_provider.testing import Fault, run_trigger
+from tests.contract.conftest import Kind
+from tests.support.task import Task
+
+
+async def test_triggerer_that_cancels_again_and_again(kind: Kind) -> None:
+    """Airflow cancels a killed trigger every second until it has ended; the cancel of the job goes on all the same."""
+    kind.script(60, True)
+    deferred = await asyncio.to_thread(Task().start, kind.operator())
+    kind.fake.fail(Fault.hang(1.5), on=kind.on_cancel)
+    running = asyncio.create_task(run_trigger(deferred.trigger, task_state="failed", kill_after=0.5))
+    await asyncio.sleep(1.0)
+    for _ in range(3):
+        impatient = [task for task in asyncio.all_tasks() if "run_trigger" in repr(task.get_coro())]
+        for task in impatient:
+            if task is not running:
+                task.cancel("user-action")
+        await asyncio.sleep(0.2)
+    result = await running
+    assert result.killed
+    assert (len(kind.live()), kind.cancels()) == (0, 1)
