@@ -15,12 +15,11 @@ async def test_triggerer_that_cancels_again_and_again(kind: Kind) -> None:
     deferred = await asyncio.to_thread(Task().start, kind.operator())
     kind.fake.fail(Fault.hang(1.5), on=kind.on_cancel)
     running = asyncio.create_task(run_trigger(deferred.trigger, task_state="failed", kill_after=0.5))
-    await asyncio.sleep(1.0)
+    while not kind.cancels():  # the cancel is under way
+        await asyncio.sleep(0.05)
+    killed = [task for task in asyncio.all_tasks() if "cancelling" in repr(task) or "greenback_shim" in repr(task)]
     for _ in range(3):
-        impatient = [task for task in asyncio.all_tasks() if "run_trigger" in repr(task.get_coro())]
-        for task in impatient:
-            if task is not running:
-                task.cancel("user-action")
+        killed[0].cancel("user-action")
         await asyncio.sleep(0.2)
     result = await running
     assert result.killed
