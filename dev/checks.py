@@ -24,6 +24,7 @@ from environment import ROOT, SUPPORTED, InstallError, clean_environ, find_pytho
 
 E2E = "tests/e2e"
 PYTEST = ["-m", "pytest"]
+RUNNING: list[subprocess.Popen[bytes]] = []
 
 
 class CheckFailedError(Exception):
@@ -36,6 +37,8 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0
     started = time.monotonic()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     with tempfile.TemporaryDirectory(prefix="ork-test-", ignore_cleanup_errors=True) as home:
         environ = _environ(home)
         try:
@@ -43,6 +46,8 @@ def main(arguments: list[str]) -> int:
             if arguments:
                 return _run([python, "-m", "pytest", *_targets(arguments), *arguments], environ)
             _all(python, environ)
+        except KeyboardInterrupt:
+            return 130
         except (InstallError, CheckFailedError) as problem:
             print(f"\ndev/test: FAILED after {_since(started)}: {problem}", flush=True)
             return 1
@@ -119,19 +124,32 @@ def _run(command: list[str | Path], environ: dict[str, str]) -> int:
 
 
 def _start(command: list[str | Path], environ: dict[str, str], output: BinaryIO | None) -> subprocess.Popen[bytes]:
-    """Start a command without input; its output goes to a file, or to ours."""
-    errors = subprocess.STDOUT if output else None
-    return subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
+    """Start a command without input, in a session of its own; its output goes to a file, or to ours."""
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        start_new_session=True,
+    )
+    RUNNING.append(process)
+    return process
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a child that stops what it started itself; a SIGTERM for us is a Ctrl-C for it."""
-    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # a terminal's Ctrl-C has reached the child as well
-            continue
+    code = process.wait()
+    RUNNING.remove(process)
+    return code
+
+
+def _interrupt(*_: object) -> None:
+    """Pass a Ctrl-C or SIGTERM on, once, to all that runs: each child stops what it has started itself."""
+    for process in RUNNING:
+        process.send_signal(signal.SIGINT)
+    if not RUNNING:
+        raise KeyboardInterrupt
 
 
 def _since(started: float) -> str:

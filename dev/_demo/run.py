@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import time
@@ -27,7 +28,7 @@ SETTINGS = {
     # With the default of 5 s a slot often stays held for as long after its task has gone: Airflow's supervisor
     # sleeps that long before it looks (https://github.com/apache/airflow/issues/66374).
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-    # One in some hundred supervisors does not see that a socket of its task is closed, and holds the slot until then.
+    # One supervisor in some hundred keeps its task's end of a socket open itself, and holds the slot until this timeout.
     "AIRFLOW__WORKERS__SOCKET_CLEANUP_TIMEOUT": "2",
 }
 
@@ -35,6 +36,7 @@ SETTINGS = {
 def run(options: Namespace) -> int:
     """Run the demo; return the exit code."""
     console = Console(highlight=False)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs deaf to it
     try:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="ork-demo-") as scratch:
