@@ -1,0 +1,157 @@
+"""What the pages show is true: code runs, commands and options exist, links lead somewhere, messages are ours."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import Connection
+
+from ork_provider.bigquery import BigQueryJobOperator
+from ork_provider.http import HttpJobOperator, HttpJobSensor
+from ork_provider.operator import JobOperator, WaitOperator
+from ork_provider.testing import __main__ as testing_command
+from tests.docs.pages import PAGES, ROOT, Block, blocks, region
+
+PYTHON = blocks("python")
+SHELL = blocks("console", "bash")
+
+
+@pytest.mark.parametrize("block", [b for b in PYTHON if b.file], ids=str)
+def test_included_block_is_the_file(block: Block) -> None:
+    """A block that shows a part of a file is that part; `python tests/docs/pages.py` fills it in."""
+    assert block.file
+    assert block.region
+    assert block.code == region(block.file, block.region)
+
+
+@pytest.mark.parametrize("block", [b for b in PYTHON if not b.file], ids=str)
+def test_other_block_runs(block: Block) -> None:
+    """Any other block runs by itself; a DAG in it has tasks."""
+    from airflow.sdk import DAG
+
+    names: dict[str, Any] = {"__name__": "docs"}
+    exec(compile(block.code, str(block), "exec"), names)
+    dags = [value for value in names.values() if isinstance(value, DAG)]
+    assert ("with DAG(" in block.code) == ("DAG" in names)
+    assert all(dag.tasks for dag in dags)
+
+
+def test_every_region_is_shown() -> None:
+    """No part of an example DAG is marked and then forgotten."""
+    shown = {(block.file, block.region) for block in PYTHON}
+    for file in ("example_dags/example_bigquery.py", "example_dags/example_http.py", "tests/docs/user_tests.py"):
+        for name in re.findall(r"# \[START (\w+)\]", (ROOT / file).read_text()):
+            assert (file, name) in shown
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_shell_block(block: Block) -> None:
+    """Shell blocks parse, and name scripts, modules, options and DAGs that exist."""
+    subprocess.run(["bash", "-n"], input=block.code, text=True, check=True)
+    for words in (shlex.split(line) for line in block.code.splitlines() if not line.startswith((" ", "}", "export"))):
+        _check_command(words)
+
+
+def _check_command(words: list[str]) -> None:
+    program, arguments = words[0], words[1:]
+    options = {word for word in arguments if word.startswith("--")}
+    if program.startswith("./"):
+        assert (ROOT / program).is_file(), program
+        assert options <= _options_of(program), f"{program} {options}"
+    elif arguments[:2] == ["-m", "ork_provider.testing"]:
+        assert options <= set(testing_command._parser()._option_string_actions)
+    elif words[:3] == ["airflow", "dags", "test"]:
+        assert any(re.search(rf'DAG\("{words[3]}"\)|def {words[3]}\(', text) for text in _dag_files())
+    else:
+        assert program == "pip" or program.removeprefix(".venv/bin/") in ("ruff", "mypy"), program
+
+
+def _options_of(script: str) -> set[str]:
+    source = ROOT / f"{script}.py"
+    return set(re.findall(r'"(--[a-z-]+)"', source.read_text())) if source.exists() else set()
+
+
+def _dag_files() -> list[str]:
+    return [block.code for block in PYTHON] + [file.read_text() for file in ROOT.glob("example_dags/*.py")]
+
+
+def test_inline_commands() -> None:
+    """Commands in running text name scripts and options that exist."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    found = re.findall(r"`((?:\./|python -m ork_provider)[^`]*)`", text)
+    assert found
+    for command in found:
+        _check_command(shlex.split(command))
+
+
+def test_connections_in_shell_blocks() -> None:
+    """Each `export AIRFLOW_CONN_...` of the pages is a connection that Airflow reads."""
+    found = [m for block in SHELL for m in re.findall(r"AIRFLOW_CONN_\w+='(.*?)'", block.code, re.DOTALL)]
+    assert len(found) == 3
+    for text in found:
+        conn = Connection.from_json(text, conn_id="docs")
+        assert conn.conn_type in ("http", "google_cloud_platform")
+        assert json.loads(conn.extra or "{}") is not None
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links(page: Path) -> None:
+    """Links to pages, headings and files of this repository lead there."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+OWN = {
+    "docs/bigquery.md": (BigQueryJobOperator,),
+    "docs/http.md": (HttpJobOperator, HttpJobSensor, HttpJobOperator.__mro__[1]),
+    "docs/waiting.md": (WaitOperator, JobOperator),
+}
+
+
+@pytest.mark.parametrize("page", OWN)
+def test_parameter_tables(page: str) -> None:
+    """The tables of parameters name each parameter of the operators, with the same default, and no other."""
+    text = (ROOT / page).read_text().partition("\n## Parameters")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", text, re.MULTILINE))
+    names = {name for cls in OWN[page] for name in _parameters(cls)}
+    assert set(rows) == names
+
+
+def _parameters(cls: type) -> list[str]:
+    init = inspect.unwrap(vars(cls)["__init__"])
+    named = inspect.signature(init).parameters.values()
+    return [p.name for p in named if p.kind is p.KEYWORD_ONLY]
+
+
+def test_troubleshooting_quotes_our_messages() -> None:
+    """Every message that a heading of docs/troubleshooting.md quotes stands in the source."""
+    source = "\n".join(file.read_text() for file in ROOT.glob("ork_provider/**/*.py"))
+    joined = re.sub(r'"\s*\n\s*f?"', "", source).replace("{STORE_KEY!r}", "'ork_attempt'")
+    headings = re.findall(r"^### (.*)$", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE)
+    for quoted in (text for heading in headings for text in re.findall(r"`([^`]+)`", heading)):
+        if quoted != "answered 403":
+            assert quoted in joined, quoted
+    assert "{request} answered {status}" in source
+
+
+def test_pages_speak_of_the_project_only() -> None:
+    """No page names a path or a host of the machine that it was written on."""
+    for page in PAGES:
+        assert not re.search(r"/(?:work|home|root|tmp)/", page.read_text()), page
