@@ -28,7 +28,7 @@ SETTINGS = {
     # With the default of 5 s a slot often stays held for as long after its task has gone: Airflow's supervisor
     # sleeps that long before it looks (https://github.com/apache/airflow/issues/66374).
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-    # One supervisor in some hundred keeps its task's end of a socket open itself, and holds the slot until this timeout.
+    # One supervisor in some hundred keeps its task's end of a socket open itself, and the slot until this timeout.
     "AIRFLOW__WORKERS__SOCKET_CLEANUP_TIMEOUT": "2",
 }
 
