@@ -311,18 +311,23 @@ async def wait(jobs: Sequence[Job], watch: Watch, *, until: Until = "all", fail_
     need = needed(until, len(jobs))
     if watch.journal:
         watch.journal.start(jobs, watch.policy, watch.deadline)
-    ended: dict[int, JobStatus | BaseException] = {}
+    ended: dict[int, JobStatus | Exception] = {}
     async with _following(jobs, watch) as running:
         while running:
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                ended[running.pop(task)] = task.exception() or task.result()
+                ended[running.pop(task)] = _result(task)
             if _enough(ended.values(), need, fail_fast):
                 break
-    for result in ended.values():
-        if isinstance(result, BaseException) and not isinstance(result, OrkError | DeadlinePassed):
-            raise result
     return _sum_up(jobs, watch, ended, need)
+
+
+def _result(task: asyncio.Task[JobStatus]) -> JobStatus | Exception:
+    """Return how following a job ended; what we did not raise on purpose is a bug, and ends the wait at once."""
+    try:
+        return task.result()
+    except (OrkError, DeadlinePassed) as exc:
+        return exc
 
 
 @asynccontextmanager
@@ -341,7 +346,7 @@ async def _cancel(*tasks: asyncio.Future[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _good(result: JobStatus | BaseException) -> bool:
+def _good(result: JobStatus | Exception) -> bool:
     return isinstance(result, JobStatus) and result.state is JobState.SUCCEEDED
 
 
@@ -354,7 +359,7 @@ def _late(result: object) -> bool:
     return isinstance(result, DeadlinePassed)
 
 
-def _sum_up(jobs: Sequence[Job], watch: Watch, ended: dict[int, JobStatus | BaseException], need: int) -> Outcome:
+def _sum_up(jobs: Sequence[Job], watch: Watch, ended: dict[int, JobStatus | Exception], need: int) -> Outcome:
     statuses = [_last_word(job, watch, ended.get(i)) for i, job in enumerate(jobs)]
     errors = [r for r in ended.values() if isinstance(r, OrkError)]
     if sum(map(_good, ended.values())) >= need:
@@ -367,7 +372,7 @@ def _sum_up(jobs: Sequence[Job], watch: Watch, ended: dict[int, JobStatus | Base
     return Outcome(verdict=verdict, message=_sentence(verdict, listed, watch), jobs=listed)
 
 
-def _last_word(job: Job, watch: Watch, result: JobStatus | BaseException | None) -> JobStatus:
+def _last_word(job: Job, watch: Watch, result: JobStatus | Exception | None) -> JobStatus:
     if isinstance(result, JobStatus):
         return result
     heard = watch.heard.get(job, JobStatus(state=JobState.RUNNING))
