@@ -17,7 +17,7 @@ def test_readme(tmp_path, monkeypatch):
     file = tmp_path / "weather" / "seattle.csv"
     file.parent.mkdir()
     shutil.copy(Path(vega_datasets.__file__).parent / "_data" / "seattle-weather.csv", file)
-    with FakeBigQuery(pending=0, running=0, data=tmp_path, latency=0.2) as bigquery:
+    with FakeBigQuery(pending=0, running=0, data=tmp_path, latency=0.5) as bigquery:
         for name, value in bigquery.connections().items():
             monkeypatch.setenv(name, value)
         dag = DagBag().dags["weather_report"]  # its block, as a file in the DAGs folder
