@@ -277,7 +277,7 @@ class BigQueryJobOperator(JobOperator):
         "gcp_conn_id",
         "impersonation_chain",
     )
-    template_ext: Sequence[str] = (".sql", ".json")
+    template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "configuration": "json"}
     trigger_class = BigQueryJobTrigger
     ui_color = "#e8f0fe"

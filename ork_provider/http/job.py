@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, ClassVar
 
 from ork_provider.errors import InvalidJob
-from ork_provider.http.json_path import parse_path
+from ork_provider.http.json_path import check_path
 from ork_provider.job import Job, JobState, describe
 from ork_provider.session import MAX_BODY
 
@@ -55,6 +55,7 @@ class HttpJob(Job):
     :param cancel_method: of the request that cancels
     :param result_url: URL of the result, fetched after success
     :param max_body_bytes: an answer may be so large at most
+    :param withheld_headers: names of the secret headers that this copy of the job had to do without
     """
 
     kind: ClassVar[str] = "custom_http"
@@ -76,6 +77,7 @@ class HttpJob(Job):
     cancel_method: str = "DELETE"
     result_url: str | None = None
     max_body_bytes: int = MAX_BODY
+    withheld_headers: list[str] = field(default_factory=list, hash=False)
 
     @property
     def remote_id(self) -> str:
@@ -88,11 +90,17 @@ class HttpJob(Job):
         return self.url if self.url.startswith(("http://", "https://")) else None
 
     def public_dict(self) -> dict[str, Any]:
-        """See Job; headers that look secret are left out."""
+        """See Job; headers that look secret are left out, and named in ``withheld_headers``."""
         shown = {name: value for name, value in self.headers.items() if not is_secret(name)}
-        if hidden := sorted(set(self.headers) - set(shown)):
-            _warn_secret(tuple(hidden))
-        return {**self.to_dict(), "headers": shown}
+        withheld = sorted(set(self.headers) - set(shown))
+        if withheld:
+            _warn_secret(tuple(withheld))
+        return {**self.to_dict(), "headers": shown, "withheld_headers": withheld}
+
+    def with_headers(self, headers: Mapping[str, str]) -> HttpJob:
+        """Return the job with the headers that were withheld from it, and with no others."""
+        given = {name: headers[name] for name in self.withheld_headers if name in headers}
+        return replace(self, headers={**self.headers, **given}, withheld_headers=[])
 
     @classmethod
     def read_aliases(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -132,12 +140,13 @@ def check_http_fields(holder: Any, where: str) -> None:
         if not isinstance(method, str) or method.upper() not in METHODS:
             raise InvalidJob(f"{where}.{name}: expected one of {', '.join(METHODS)}, got {describe(method)}.")
     for name in ("completion_field", "message_field"):
-        if (path := getattr(holder, name)) is not None:
-            parse_path(path, f"{where}.{name}")
+        check_path(getattr(holder, name), f"{where}.{name}")
     for name in ("success_status_codes", "running_status_codes", "failure_status_codes"):
         codes = getattr(holder, name)
-        if not all(type(code) is int and 100 <= code <= 599 for code in codes):
-            raise InvalidJob(f"{where}.{name}: expected HTTP status codes, got {describe(codes)}.")
+        if not isinstance(codes, list) or not all(type(code) is int and 100 <= code <= 599 for code in codes):
+            raise InvalidJob(f"{where}.{name}: expected a list of HTTP status codes, got {describe(codes)}.")
+    if type(holder.max_body_bytes) is not int or holder.max_body_bytes < 1:
+        raise InvalidJob(f"{where}.max_body_bytes: expected a number of bytes, got {describe(holder.max_body_bytes)}.")
 
 
 def among(value: Any, wanted: Any) -> bool:

@@ -44,6 +44,12 @@ def _steps(path: str) -> tuple[str | int, ...] | None:
     return tuple(steps) if path else None
 
 
+def check_path(path: object, where: str) -> None:
+    """Raise InvalidJob naming ``where`` for what is no path; None and a template are left for later."""
+    if isinstance(path, str) and "{{" not in path and "{%" not in path:
+        parse_path(path, where)
+
+
 def _step(match: re.Match[str]) -> str | int:
     if match["index"] is not None:
         return int(match["index"])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ork_provider.attempt import Attempt
-from ork_provider.errors import InvalidJob, TryAgain, UnknownOutcome
+from ork_provider.errors import BadRequest, InvalidJob, TryAgain, UnknownOutcome
 from ork_provider.http.job import HttpJob, check_http_fields, is_secret
-from ork_provider.http.json_path import MISSING, find, parse_path
-from ork_provider.http.service import HTTP_CONNECTION, HttpService, fill, status_url_of
+from ork_provider.http.json_path import MISSING, check_path, find
+from ork_provider.http.service import HTTP_CONNECTION, HttpService, fill, same_origin, status_url_of
 from ork_provider.job import Job, JobStatus, describe
 from ork_provider.operator import JobOperator, WaitOperator
 from ork_provider.trigger import JobTrigger
@@ -71,9 +70,9 @@ class _HttpOperator(WaitOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.http_conn_id = http_conn_id
-        self.success_status_codes = list(success_status_codes)
-        self.running_status_codes = list(running_status_codes)
-        self.failure_status_codes = list(failure_status_codes)
+        self.success_status_codes = as_list(success_status_codes)
+        self.running_status_codes = as_list(running_status_codes)
+        self.failure_status_codes = as_list(failure_status_codes)
         self.completion_field = completion_field
         self.completion_value = completion_value
         self.failure_value = failure_value
@@ -85,8 +84,7 @@ class _HttpOperator(WaitOperator):
 
     def _check_status_fields(self) -> None:
         check_http_fields(self, str(self))
-        if self.result_field is not None:
-            parse_path(self.result_field, f"{self}.result_field")
+        check_path(self.result_field, f"{self}.result_field")
 
     def _new_job(self, url: str, **more: Any) -> HttpJob:
         status = {name: getattr(self, name) for name in STATUS_FIELDS}
@@ -95,8 +93,7 @@ class _HttpOperator(WaitOperator):
     def revive(self, job: Job, status: JobStatus) -> tuple[Job, JobStatus]:
         """Give a stored job its secret headers back."""
         assert isinstance(job, HttpJob)
-        secret = {name: value for name, value in (self.headers or {}).items() if is_secret(name)}
-        return replace(job, headers={**job.headers, **secret}), status
+        return job.with_headers(self.headers or {}), status
 
     async def finish(self, job: Job, status: JobStatus, worker: Worker) -> dict[str, Any]:
         """Fetch the result: of ``result_url`` if there is one, else out of the status answer."""
@@ -109,7 +106,7 @@ class _HttpOperator(WaitOperator):
             return {"result": document}
         found = find(document, self.result_field)
         if found is MISSING:
-            raise TryAgain(f"The result has no {self.result_field!r}: {describe(document)}")
+            raise BadRequest(f"The result has no {self.result_field!r}: {describe(document)}. Correct result_field.")
         return {"result": found}
 
 
@@ -154,7 +151,6 @@ class HttpJobOperator(_HttpOperator, JobOperator):
         "running_value",
         "http_conn_id",
     )
-    template_ext: Sequence[str] = (".json",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"data": "json", "headers": "json"}
     ui_color = "#e6f4ea"
 
@@ -193,8 +189,7 @@ class HttpJobOperator(_HttpOperator, JobOperator):
         if self.status_url is not None and self.status_url_path is not None:
             raise InvalidJob(f"{self}: give either status_url or status_url_path; got both.")
         for name in ("job_id_path", "status_url_path"):
-            if (path := getattr(self, name)) is not None and isinstance(path, str):
-                parse_path(path, f"{self}.{name}")
+            check_path(getattr(self, name), f"{self}.{name}")
         if self._needs_id and self.job_id_path is None:
             raise InvalidJob(f"{self}: a URL has {{job_id}}, but job_id_path is None.")
 
@@ -209,7 +204,9 @@ class HttpJobOperator(_HttpOperator, JobOperator):
         return self.idempotency_header is not None or self.resubmit_unknown
 
     def build_request(self, context: Context) -> dict[str, Any]:
-        """See JobOperator."""
+        """See JobOperator; what was a template when the DAG was parsed is checked now, before anything is sent."""
+        self._check_status_fields()
+        self._check_sources()
         return {"method": self.method, "endpoint": self.endpoint, "data": self.data}
 
     async def name_job(self, context: Context, nonce: str, worker: Worker) -> None:
@@ -233,12 +230,20 @@ class HttpJobOperator(_HttpOperator, JobOperator):
         needs_body = self._needs_id or self.status_url_path is not None
         answer = response.json() if needs_body else None
         job_id = self._pick(answer, self.job_id_path) if self._needs_id else None
+        url = await self._status_url(response, answer, job_id, service)
         return self._new_job(
-            await self._status_url(response, answer, job_id, service),
-            headers=self.headers or {},
+            url,
+            headers=await self._headers_for(url, service),
             cancel_url=fill(self.cancel_url, job_id) if self.cancel_url else None,
             result_url=fill(self.result_url, job_id) if self.result_url else None,
         )
+
+    async def _headers_for(self, url: str, service: HttpService) -> dict[str, str]:
+        """Return the headers; without the secret ones if the answer has sent us to another server."""
+        headers = self.headers or {}
+        if same_origin(await service.full_url(self.endpoint), await service.full_url(url)):
+            return headers
+        return {name: value for name, value in headers.items() if not is_secret(name)}
 
     async def _status_url(self, response: Response, answer: Any, job_id: str | None, service: HttpService) -> str:
         if self.status_url is not None:
@@ -316,6 +321,7 @@ class HttpJobSensor(_HttpOperator):
 
     def wanted_jobs(self, context: Context) -> Sequence[Job]:
         """See WaitOperator."""
+        self._check_status_fields()
         return [
             self._new_job(
                 self.endpoint,
@@ -326,6 +332,11 @@ class HttpJobSensor(_HttpOperator):
                 result_url=self.result_url,
             )
         ]
+
+
+def as_list(value: Any) -> Any:
+    """Return a sequence as a list; anything else as it is, to be refused by name."""
+    return list(value) if isinstance(value, list | tuple | set | frozenset | range) else value
 
 
 async def http_service(worker: Worker) -> HttpService:

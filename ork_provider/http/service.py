@@ -52,10 +52,9 @@ class HttpEndpoint:
         host = (conn.host or "").rstrip("/")
         if not host:
             raise BadRequest(f"Airflow connection {self._conn_id!r} has no host, and the URL is relative.")
-        if "://" in host:
-            return str(host)
-        schema = conn.schema or "http"
-        return f"{schema}://{host}" + (f":{conn.port}" if conn.port else "")
+        base = host if "://" in host else f"{conn.schema or 'http'}://{host}"
+        there = urlsplit(base)
+        return f"{base}:{conn.port}" if conn.port and not there.port and not there.path else str(base)
 
     async def verify(self) -> bool | str:
         """Return the connection's ``verify``: False, True, or the path of a CA bundle."""
@@ -109,11 +108,9 @@ class HttpService(Service):
 
     async def _is_ours(self, url: str) -> bool:
         try:
-            base = urlsplit(await self._endpoint.base_url())
+            return same_origin(await self._endpoint.base_url(), url)
         except BadRequest:  # no such connection: an absolute URL does not need one
             return False
-        there = urlsplit(url)
-        return (base.scheme, base.netloc) == (there.scheme, there.netloc)
 
     async def check(self, job: HttpJob) -> JobStatus:
         """Ask once; the verdict is by status code, then by the value in the body."""
@@ -201,6 +198,16 @@ def _say(job: HttpJob, document: Any, value: Any) -> str:
 
 def _excerpt(response: Response) -> str:
     return response.text[:500]
+
+
+def same_origin(a: str, b: str) -> bool:
+    """Whether two absolute URLs are on the same server, so that one's credentials may go to the other."""
+    return _origin(a) == _origin(b)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def fill(template: str, job_id: str | None) -> str:

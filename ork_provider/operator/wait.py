@@ -130,6 +130,8 @@ class WaitOperator(BaseOperator):
 
     def _watch(self, context: Context, jobs: Sequence[Job], deadline: datetime | None, worker: Worker) -> Any:
         self._tell(context, jobs)
+        if len(jobs) == 1:
+            self._guard.job = jobs[0]
         outcome = worker.run_interruptible(self._look(jobs, deadline, worker))
         self._guard.check()
         if outcome.verdict == TIMEOUT and not _passed(deadline, self.clock):
@@ -322,7 +324,7 @@ class WaitOperator(BaseOperator):
     def check_seconds(self, name: str, value: object, *, zero: bool = False) -> None:
         """Raise InvalidJob, naming the task and the argument, if ``value`` is not a number of seconds."""
         good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not good or not (value >= 0 if zero else value > 0):  # type: ignore[operator]
+        if not good or not (value >= 0 if zero else value > 0) or value == float("inf"):  # type: ignore[operator]
             least = "at least 0" if zero else "greater than 0"
             raise self.bad_argument(name, f"a number of seconds {least}", value)
 

@@ -116,3 +116,15 @@ with DAG("slow_start", schedule=None):
         time.sleep(8)
 
     BigQueryJobOperator(task_id="query", sql="SELECT slow_start", pre_execute=dawdle)
+
+with DAG("short_jobs", schedule=None, params={"jobs": 200}):
+
+    @task
+    def numbers(params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """List the mapped instances' parameters."""
+        assert params is not None
+        return [{"n": n} for n in range(params["jobs"])]
+
+    BigQueryJobOperator.partial(task_id="query", sql="SELECT @n AS short_job", poll_interval=1).expand(
+        parameters=numbers()
+    )
