@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -20,8 +22,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import cache
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode, urlsplit
 from weakref import WeakKeyDictionary
 
 from ork_provider.errors import BadRequest, Conflict, NotFound, OrkError, TryAgain, Unauthorized
@@ -68,10 +71,11 @@ class Request:
 
     @property
     def full_url(self) -> str:
-        """URL with the query."""
+        """URL with the query, in ASCII."""
+        url = quote(self.url, safe=_URL_CHARACTERS)
         if not self.params:
-            return self.url
-        return f"{self.url}{'&' if '?' in self.url else '?'}{urlencode(self.params)}"
+            return url
+        return f"{url}{'&' if '?' in url else '?'}{urlencode(self.params)}"
 
     @property
     def body(self) -> bytes | None:
@@ -84,8 +88,26 @@ class Request:
         content = {"Content-Type": "application/json"} if self.json is not None else {}
         return {"Accept": "application/json", **content, **self.headers}
 
+    def check(self) -> None:
+        """Raise BadRequest for a URL or a header that can never be sent: each client has other ideas of them."""
+        try:
+            parts = urlsplit(self.full_url)
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError as exc:
+            raise BadRequest(f"{self}: not a URL: {exc}") from exc
+        if not good:
+            raise BadRequest(f"{self}: not an http(s) URL.")
+        for name, value in self.headers.items():
+            if not _HEADER_NAME.fullmatch(name) or not isinstance(value, str) or _CONTROL.search(value):
+                raise BadRequest(f"{self}: the header {name!r} cannot be sent; it needs a plain name and one line.")
+
     def __str__(self) -> str:
         return f"{self.method} {self.url.partition('?')[0]}"
+
+
+_URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,13 +148,14 @@ class HttpxDoor:
     """The worker's door."""
 
     def __init__(self) -> None:
-        self._clients: dict[bool | str, httpx.AsyncClient] = {}
+        self._clients: dict[tuple[bool | str, str | None], httpx.AsyncClient] = {}
 
     async def send(self, request: Request) -> Response:
         """See Door."""
         import anyio
         import httpx
 
+        request.check()
         client = self._client(request)
         try:
             with anyio.fail_after(request.timeout):
@@ -145,7 +168,7 @@ class HttpxDoor:
                     return Response(status=answer.status_code, headers=headers, body=body)
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
             raise TryAgain(f"{request}: cannot connect: {_say(exc)}", processed=False) from exc
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as exc:
+        except httpx.InvalidURL as exc:
             raise BadRequest(f"{request}: {_say(exc)}") from exc
         except (httpx.HTTPError, TimeoutError) as exc:
             raise TryAgain(f"{request}: {_say(exc)}") from exc
@@ -153,11 +176,17 @@ class HttpxDoor:
     def _client(self, request: Request) -> httpx.AsyncClient:
         import httpx
 
-        key = request.verify if request.url.startswith("https:") else False
+        key = (request.verify if request.url.startswith("https:") else False, proxy_for(request.url))
         if key not in self._clients:
-            context = tls_context(key) if key else False
-            timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT)
-            self._clients[key] = httpx.AsyncClient(verify=context, timeout=timeout, follow_redirects=False)
+            verify, proxy = key
+            client = self._clients[key] = httpx.AsyncClient(
+                verify=tls_context(verify) if verify else False,
+                proxy=proxy,
+                trust_env=False,
+                timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
+                follow_redirects=False,
+            )
+            client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         return self._clients[key]
 
     async def close(self) -> None:
@@ -178,12 +207,15 @@ class AiohttpDoor:
         import aiohttp
         from yarl import URL
 
+        request.check()
         try:
             sent = self._open().request(
                 request.method,
                 URL(request.full_url, encoded=True),
                 headers=request.all_headers,
+                skip_auto_headers=("Content-Type",),
                 data=request.body,
+                proxy=proxy_for(request.url),
                 ssl=tls_context(request.verify) if request.url.startswith("https:") else True,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=request.timeout, sock_connect=CONNECT_TIMEOUT),
@@ -192,9 +224,9 @@ class AiohttpDoor:
                 body = await _read(answer.content.iter_any(), request)
                 headers = {k.lower(): v for k, v in answer.headers.items()}
                 return Response(status=answer.status, headers=headers, body=body)
-        except aiohttp.ClientConnectorError as exc:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
             raise TryAgain(f"{request}: cannot connect: {_say(exc)}", processed=False) from exc
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as exc:
+        except aiohttp.InvalidURL as exc:
             raise BadRequest(f"{request}: {_say(exc)}") from exc
         except (aiohttp.ClientError, TimeoutError, asyncio.TimeoutError, OSError) as exc:
             raise TryAgain(f"{request}: {_say(exc)}") from exc
@@ -204,7 +236,7 @@ class AiohttpDoor:
 
         if self._session is None or self._session.closed:
             connector = aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS_PER_HOST)
-            self._session = aiohttp.ClientSession(connector=connector, trust_env=True)
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
 
     async def close(self) -> None:
@@ -243,7 +275,27 @@ def tls_context(verify: bool | str = True) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
         return context
     named = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
-    return ssl.create_default_context(cafile=verify if isinstance(verify, str) else named or certifi.where())
+    bundle = verify if isinstance(verify, str) else named or certifi.where()
+    try:
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as exc:
+        raise BadRequest(f"The CA bundle {bundle!r} cannot be read: {_say(exc)}") from exc
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL (``HTTPS_PROXY``, ``NO_PROXY`` and so on).
+
+    The clients' own ``trust_env`` is off, because aiohttp's also takes logins from a ``.netrc``, refuses our own
+    ``Authorization`` beside them, and looks both up in a thread for every request.
+    """
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy is None or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _say(exc: BaseException) -> str:
@@ -304,7 +356,8 @@ def retry_after(response: Response) -> float | None:
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:
@@ -339,7 +392,10 @@ async def send_as(door: Door, credentials: Credentials, request: Request) -> Res
 
 
 def _sign(request: Request, headers: Mapping[str, str]) -> Request:
-    return replace(request, headers={**request.headers, **headers})
+    """Add the credentials; a header that the request has already, in whatever case, stays as it is."""
+    given = {name.lower() for name in request.headers}
+    missing = {name: value for name, value in headers.items() if name.lower() not in given}
+    return replace(request, headers={**request.headers, **missing})
 
 
 ReadConnection = Callable[[str], Awaitable[Any]]
@@ -388,15 +444,33 @@ class Session:
         self.cache: dict[Any, Any] = {}
         self._read = read
         self._connections: dict[str, tuple[float, Any]] = {}
+        self._reading: dict[str, asyncio.Task[Any]] = {}
         self._users = 0
 
     async def connection(self, conn_id: str, *, fresh: bool = False) -> Any:
-        """Return an Airflow connection; read again after ``CONNECTION_TTL``, or if it must be fresh."""
+        """Return an Airflow connection; read again after ``CONNECTION_TTL``, or if it must be fresh.
+
+        Who asks while it is being read waits for the same answer, so that a thousand triggers that start
+        together cost one request of the triggerer's one channel to Airflow.
+        """
         read_at, conn = self._connections.get(conn_id, (0.0, None))
-        if conn is None or fresh or time.monotonic() - read_at > CONNECTION_TTL:
-            conn = await self._read_or_explain(conn_id)
-            self._connections[conn_id] = (time.monotonic(), conn)
+        if conn is not None and not fresh and time.monotonic() - read_at <= CONNECTION_TTL:
+            return conn
+        reading = self._reading.get(conn_id)
+        if reading is None:
+            reading = self._reading[conn_id] = asyncio.create_task(self._read_and_keep(conn_id))
+            reading.add_done_callback(lambda done: self._has_read(conn_id, done))
+        return await asyncio.shield(reading)  # one who is cancelled does not take it from the others
+
+    async def _read_and_keep(self, conn_id: str) -> Any:
+        conn = await self._read_or_explain(conn_id)
+        self._connections[conn_id] = (time.monotonic(), conn)
         return conn
+
+    def _has_read(self, conn_id: str, done: asyncio.Task[Any]) -> None:
+        del self._reading[conn_id]
+        if not done.cancelled():
+            done.exception()  # nobody may be left to hear it
 
     def known_connections(self) -> dict[str, Any]:
         """Return the connections read so far, by id."""
