@@ -45,8 +45,9 @@ def _steps(path: str) -> tuple[str | int, ...] | None:
 
 
 def check_path(path: object, where: str) -> None:
-    """Raise InvalidJob naming ``where`` for what is no path; None and a template are left for later."""
-    if isinstance(path, str) and "{{" not in path and "{%" not in path:
+    """Raise InvalidJob naming ``where`` for what is no path; None, a template and an XComArg are left for later."""
+    templated = isinstance(path, str) and ("{{" in path or "{%" in path)
+    if path is not None and not templated and not hasattr(path, "iter_references"):
         parse_path(path, where)
 
 

@@ -129,7 +129,7 @@ def test_wrong_field_is_named_with_its_path(change: dict[str, Any], said: str) -
         ({"success_status_codes": 200}, "success_status_codes: expected list"),
         ({"success_status_codes": [True]}, "success_status_codes: expected "),
         ({"success_status_codes": ["200"]}, "success_status_codes: expected "),
-        ({"failure_status_codes": [99]}, "failure_status_codes: expected HTTP status codes, got list"),
+        ({"failure_status_codes": [99]}, "failure_status_codes: expected a list of HTTP status codes, got list"),
         ({"headers": ["a"]}, "headers: expected dict"),
         ({"headers": {"X-Count": 1}}, "headers: expected dict"),
         ({"method": "FETCH"}, "method: expected one of GET, POST, .*, got str 'FETCH'"),

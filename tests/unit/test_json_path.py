@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from ork_provider.errors import InvalidJob
-from ork_provider.http.json_path import MISSING, find, parse_path
+from ork_provider.http.json_path import MISSING, check_path, find, parse_path
+
+
+class XComArg:
+    """What Airflow passes for another task's result, as far as one can tell it."""
+
+    def iter_references(self) -> None: ...
+
 
 DOCUMENT = {
     "status": "done",
@@ -103,3 +110,16 @@ def test_path_of_another_type(path: Any) -> None:
 def test_steps() -> None:
     """A path is its steps."""
     assert parse_path("$.a['b c'][-1].d") == ("a", "b c", -1, "d")
+
+
+@pytest.mark.parametrize("path", [None, "status", "{{ params.path }}", "$.a{% if x %}.b{% endif %}", XComArg])
+def test_checked_later(path: Any) -> None:
+    """When a DAG is parsed, what is rendered or resolved later cannot be judged yet."""
+    check_path(path() if isinstance(path, type) else path, "field")
+
+
+@pytest.mark.parametrize("path", ["a..b", "", 5, ["a"], {"a": 1}])
+def test_checked_at_once(path: Any) -> None:
+    """Anything else is."""
+    with pytest.raises(InvalidJob, match=r"^field: "):
+        check_path(path, "field")
