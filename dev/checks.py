@@ -83,21 +83,22 @@ def _other_pythons(main_python: Path, environ: dict[str, str]) -> int:
     others = sorted({found[0], found[-1]} - {main_version})
     if not others:
         print(f"Python {main_version} is the only one found here; the tests above ran on it.")
-    runs = [UnitTests(version, environ) for version in others]
+    pythons = {version: ready(version) for version in others}
+    runs = [UnitTests(version, python, environ) for version, python in pythons.items()]
     return max((run.report() for run in runs), default=0)
 
 
 class UnitTests:
     """The unit tests on another Python, in the background: two Pythons share two cores."""
 
-    def __init__(self, version: str, environ: dict[str, str]) -> None:
+    def __init__(self, version: str, python: Path, environ: dict[str, str]) -> None:
         self.version = version
         self._home = tempfile.TemporaryDirectory(prefix="ork-test-", ignore_cleanup_errors=True)
         self._output = Path(self._home.name, "output")
         environ = {**environ, "AIRFLOW_HOME": self._home.name}
         with self._output.open("wb") as output:
             command = [*PYTEST, "-p", "no:cacheprovider", "tests/unit"]
-            self._process = _start([ready(version), *command], environ, output)
+            self._process = _start([python, *command], environ, output)
 
     def report(self) -> int:
         """Wait, print the last line or, of a failure, everything; return the exit code."""
