@@ -103,8 +103,16 @@ with LocalAirflow(Path({str(DAGS)!r}), home=Path({str(tmp_path)!r})) as airflow:
         assert len(started) > len(COMPONENTS)
         program.send_signal(signal.SIGTERM)
         program.wait(30)
-    assert not [process for process in started if process.is_running()]
+    assert not [process for process in started if _is_alive(process)]
     assert not _processes_of(tmp_path)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Say if a process runs; one that is dead and only waits for init to notice does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _processes_of(home: Path) -> list[psutil.Process]:
