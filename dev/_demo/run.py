@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import tempfile
@@ -114,5 +115,6 @@ def _explain(watch: Watch, tracks: list[Track], console: Console) -> None:
 
 def _keep(airflow: LocalAirflow, console: Console) -> None:
     console.print(f"Airflow stays at {airflow.url} until you press Ctrl-C.", soft_wrap=True)
-    while True:
-        time.sleep(3600)
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)
