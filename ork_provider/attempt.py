@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from ork_provider.errors import InvalidJob
-from ork_provider.job import Job, job_from_dict
+from ork_provider.job import Job, describe, job_from_dict
 
 STORE_KEY = "ork_attempt"
 
@@ -29,7 +29,7 @@ class Attempt:
     :param nonce: 128 random bits in hex, part of every id, so that no other attempt can have the same id
     :param request_hash: sha256 of the rendered request; another one means that the user changed the task
     :param max_tries: the task instance's at that time; another one means that the user cleared the task
-    :param at: when the intent was stored
+    :param at: when this was stored
     :param deadline: when the wait for this attempt ends, however often it is resumed
     :param job: the job; before the service's answer the one we are going to ask for, None if it names its jobs
         itself
@@ -44,9 +44,9 @@ class Attempt:
     job: Job | None = None
     submitted: bool = False
 
-    def confirmed(self, job: Job) -> Attempt:
+    def confirmed(self, job: Job, at: datetime) -> Attempt:
         """Return the attempt after the service's answer."""
-        return replace(self, job=job, submitted=True)
+        return replace(self, job=job, submitted=True, at=at)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON, without secrets."""
@@ -113,7 +113,10 @@ def new_nonce() -> str:
 
 def hash_request(request: Mapping[str, Any]) -> str:
     """Return the sha256 of a rendered request."""
-    canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), default=str)
+    try:
+        canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))
+    except (TypeError, ValueError) as exc:
+        raise InvalidJob(f"The rendered request cannot be sent as JSON ({exc}): {describe(request)}") from exc
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

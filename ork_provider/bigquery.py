@@ -15,7 +15,7 @@ from ork_provider.attempt import Attempt, readable_id
 from ork_provider.bigquery_values import read_rows, to_query_parameters
 from ork_provider.errors import BadRequest, Conflict, InvalidJob, TryAgain
 from ork_provider.google.api import GOOGLE_CONNECTION, GoogleApi
-from ork_provider.job import Job, JobState, JobStatus
+from ork_provider.job import Job, JobState, JobStatus, describe
 from ork_provider.operator import JobOperator
 from ork_provider.service import Service
 from ork_provider.trigger import JobTrigger
@@ -79,11 +79,31 @@ class BigQueryService(Service):
     @classmethod
     async def open(cls, session: Session, **connection: Any) -> BigQueryService:
         """See Service."""
+        await session.renew_connection(connection["gcp_conn_id"], if_old=True)
         return cls(GoogleApi(session, "bigquery", ENDPOINT, **connection))
 
     async def check(self, job: BigQueryJob) -> JobStatus:
         """Ask with jobs.get."""
-        return read_job(await self.get(job, fields=STATUS_FIELDS))
+        answer = await self.get(await self.locate(job), fields=STATUS_FIELDS)
+        try:
+            return read_job(answer)
+        except (AttributeError, TypeError, ValueError, LookupError) as exc:
+            raise TryAgain(f"{job}: the answer is not a job: {describe(answer)}") from exc
+
+    async def locate(self, job: BigQueryJob) -> BigQueryJob:
+        """Return the job with its location: jobs.get without one finds only what is in the US or the EU.
+
+        Only a job whose submit was never answered has no location; it is among the newest in the list.
+        """
+        if job.location is not None:
+            return job
+        params = {"maxResults": "1000", "fields": "jobs/jobReference"}
+        page = await self.api.call("GET", f"/bigquery/v2/projects/{job.project}/jobs", params=params)
+        for item in page.get("jobs") or []:
+            named = item.get("jobReference") or {}
+            if named.get("jobId") == job.job_id:
+                return replace(job, location=named.get("location"))
+        return job
 
     async def get(self, job: BigQueryJob, *, fields: str) -> dict[str, Any]:
         """Return the job resource."""
@@ -106,10 +126,12 @@ class BigQueryService(Service):
 
     async def cancel(self, job: BigQueryJob) -> None:
         """Stop with jobs.cancel."""
+        job = await self.locate(job)
         await self.api.call("POST", f"{path_of(job)}/cancel", params=where(job))
 
     async def rows(self, job: BigQueryJob, max_results: int) -> list[dict[str, Any]]:
         """Return the first rows of a query's result with jobs.getQueryResults, page by page."""
+        job = await self.locate(job)
         rows: list[dict[str, Any]] = []
         token: str | None = None
         while len(rows) < max_results:
@@ -322,7 +344,8 @@ class BigQueryJobOperator(JobOperator):
 
     def execute(self, context: Context) -> Any:
         """Run the job, or only check it."""
-        if not self.only_check:
+        dry = isinstance(self.configuration, dict) and self.configuration.get("dryRun")
+        if not (self.only_check or dry):
             return super().execute(context)
         with self._worker() as worker:
             return worker.run(self._keep_trying(lambda: self._check_only(context, worker), "Dry run"))

@@ -4,6 +4,7 @@ OrkError
 ├── TryAgain          the next ask may work: 429, 5xx, timeouts, resets, a malformed answer
 │   └── NotFound      404: try again at first, job lost when it stays so
 ├── BadRequest        asking again cannot help; a person must change something
+│   ├── NoConnection  an Airflow connection that is not there
 │   ├── Unauthorized  401: the connection is read again once, then it is final
 │   ├── Conflict      409: an id is taken
 │   ├── UnknownOutcome a job may have been started, and the service cannot be asked
@@ -50,6 +51,10 @@ class NotFound(TryAgain):
 
 class BadRequest(OrkError):
     """The service refuses the request for good; the message names the call and what to change."""
+
+
+class NoConnection(BadRequest):
+    """An Airflow connection is not defined, or does not say where its service is."""
 
 
 class Unauthorized(BadRequest):

@@ -107,7 +107,7 @@ class Job(ABC):
                 check_type(data[name], _hints(cls)[name], f"{where}.{name}")
             elif f.default is MISSING and f.default_factory is MISSING:
                 raise InvalidJob(f"{where}.{name}: missing; a {cls.kind} job needs it. Got {describe(data)}.")
-        return cls(**{name: data[name] for name in known if name in data})
+        return cls(**{name: _as_json(data[name]) for name in known if name in data})
 
     @classmethod
     def read_aliases(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -176,6 +176,11 @@ def check_type(value: object, hint: Any, where: str) -> None:
     """Raise InvalidJob naming ``where`` if ``value`` is not of the annotated type."""
     if not _matches(value, hint):
         raise InvalidJob(f"{where}: expected {_spell(hint)}, got {describe(value)}.")
+
+
+def _as_json(value: Any) -> Any:
+    """Return a tuple, which Airflow's serializer keeps as one, as the list that it was in JSON."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 @cache

@@ -59,7 +59,6 @@ class Plan:
     until: str | int
     fail_fast: bool
     deadline: datetime | None
-    not_before: datetime | None
     policy: Policy
 
 
@@ -121,11 +120,12 @@ class JobTrigger(BaseTrigger):
         try:
             plan = self._read()
         except InvalidJob as exc:
+            await self._hold()
             yield new_event(self._error(f"Trigger argument {exc}"))
             return
         async with shared_session().used() as session:
             event = await self._wait(plan, session)
-        await self._hold(plan)
+        await self._hold()
         yield new_event(event)
 
     def _read(self) -> Plan:
@@ -133,16 +133,15 @@ class JobTrigger(BaseTrigger):
         if self.unknown:
             self.log.warning("%s: ignoring unknown arguments %s", type(self).__name__, sorted(self.unknown))
         for name, value in self.connections.items():
-            if name.endswith("conn_id") and not isinstance(value, str):
-                raise InvalidJob(f"{name}: expected the id of an Airflow connection, got {describe(value)}.")
+            check_connection(name, value)
         jobs = jobs_from_dicts(self.jobs)
         needed(self.until, len(jobs))
+        read_time(self.not_before, "not_before")
         return Plan(
             jobs=jobs,
             until=self.until,
             fail_fast=bool(self.fail_fast),
             deadline=read_time(self.deadline, "deadline"),
-            not_before=read_time(self.not_before, "not_before"),
             policy=Policy(
                 poll_interval=read_seconds(self.poll_interval, "poll_interval"),
                 error_budget=read_seconds(self.error_budget, "error_budget"),
@@ -169,10 +168,14 @@ class JobTrigger(BaseTrigger):
             await self._cancel(_unfinished(outcome), services)
         return outcome.to_event()
 
-    async def _hold(self, plan: Plan) -> None:
+    async def _hold(self) -> None:
         """Hold the event back until ``not_before``; without a scheduler (``dags test``) there is no need."""
-        if plan.not_before is not None and self.task_instance is not None:
-            early = (plan.not_before - self.clock.now()).total_seconds()
+        try:
+            not_before = read_time(self.not_before, "not_before")
+        except InvalidJob:
+            return
+        if not_before is not None and self.task_instance is not None:
+            early = (not_before - self.clock.now()).total_seconds()
             if early > 0:
                 await self.clock.sleep(early)
 
@@ -207,6 +210,15 @@ class JobTrigger(BaseTrigger):
                 await asyncio.sleep(0)
 
     async def _kill(self) -> None:
+        try:
+            await asyncio.wait_for(self._kill_jobs(), KILL_BUDGET)
+        except asyncio.TimeoutError:
+            for job in jobs_from_dicts(self.jobs):
+                self.log.error("%s", cancel_by_hand(job, f"not done in {KILL_BUDGET:g} s"))
+        except InvalidJob as exc:
+            self.log.error("Nothing could be cancelled: %s", exc)
+
+    async def _kill_jobs(self) -> None:
         began = self.clock.monotonic()
         if await self._is_only_moved():
             self.log.info("The task is still deferred: the trigger was moved, its jobs go on")
@@ -242,7 +254,7 @@ class JobTrigger(BaseTrigger):
                 "Airflow did not say whether the task was killed (%s); its jobs go on. If it was, cancel "
                 "them by hand: %s",
                 f"{type(exc).__name__}: {exc}",
-                self.jobs,
+                "; ".join(f"{job} {job.link or ''}" for job in jobs_from_dicts(self.jobs)),
             )
             return True
         return state == "deferred"
@@ -344,8 +356,23 @@ def read_time(value: object, where: str) -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
 
+def check_connection(name: str, value: object) -> None:
+    """Raise InvalidJob for a connection id or an impersonation chain of the wrong type."""
+    if name.endswith("conn_id"):
+        if not isinstance(value, str):
+            raise InvalidJob(f"{name}: expected the id of an Airflow connection, got {describe(value)}.")
+        return
+    texts = value if isinstance(value, list | tuple) else [value]
+    if value is not None and not all(isinstance(text, str) for text in texts):
+        raise InvalidJob(f"{name}: expected None, a text or a list of texts, got {describe(value)}.")
+
+
 def read_seconds(value: object, where: str) -> float:
     """Read a positive number of seconds."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    try:
+        seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    except OverflowError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
         raise InvalidJob(f"{where}: expected a number of seconds greater than 0, got {describe(value)}.")
-    return float(value)
+    return seconds

@@ -27,6 +27,12 @@ Ask = Callable[[Job], Awaitable[JobStatus]]
 Until = str | int
 """``"all"``, ``"any"`` or the number of jobs that must succeed."""
 
+FIRST_ASK = 60.0
+"""Seconds that the first ask may take, which is made even when the deadline has passed."""
+
+LONGEST_ASK = 300.0
+"""Seconds that no ask takes: reading a connection, fetching a token and two requests each have limits of their own."""
+
 SUCCESS, FAILED, TIMEOUT, ERROR = "success", "failed", "timeout", "error"
 
 
@@ -118,6 +124,11 @@ class Trouble:
             return max(0.05, exc.retry_after)
         return self.policy.backoff(self.failures)
 
+    @property
+    def left(self) -> float:
+        """Seconds of the budget that are left."""
+        return self.policy.error_budget - (self.clock.monotonic() - self._since)
+
     def over(self) -> None:
         """Forget it all after a good answer."""
         self.failures = self.misses = 0
@@ -135,6 +146,8 @@ async def keep_trying(
             raise
         except TryAgain as exc:
             pause = trouble.pause(exc)
+            if pause > trouble.left:  # it would come too late
+                raise
             log.warning("%s: %s; trying again in %.1f s", what, exc, pause)
         await clock.sleep(pause)
 
@@ -223,7 +236,7 @@ class Watch:
         first = True
         while True:
             try:
-                status = await self._ask(job, bounded=not first)
+                status = await self._ask(job, first=first)
             except TryAgain as exc:
                 if self._is_lost(exc, trouble):
                     return JobStatus(state=JobState.LOST, message=str(exc))
@@ -242,12 +255,13 @@ class Watch:
             if self.left <= 0:
                 raise DeadlinePassed
 
-    async def _ask(self, job: Job, *, bounded: bool) -> JobStatus:
-        """Ask once; an answer that would come after the deadline is not waited for."""
-        if not bounded or self.left > 60:  # a request is shorter than that by itself
+    async def _ask(self, job: Job, *, first: bool) -> JobStatus:
+        """Ask once; an answer that would come after the deadline is not waited for, a first one not for long."""
+        limit = max(self.left, FIRST_ASK) if first else self.left
+        if limit > LONGEST_ASK:
             return await self.ask(job)
         asking = asyncio.ensure_future(self.ask(job))
-        alarm = asyncio.ensure_future(self.clock.sleep(max(0.0, self.left)))
+        alarm = asyncio.ensure_future(self.clock.sleep(max(0.0, limit)))
         try:
             await asyncio.wait({asking, alarm}, return_when=asyncio.FIRST_COMPLETED)
             if asking.done():
@@ -303,7 +317,7 @@ def needed(until: object, total: int) -> int:
 
 
 async def wait(jobs: Sequence[Job], watch: Watch, *, until: Until = "all", fail_fast: bool = False) -> Outcome:
-    """Follow all jobs at once until enough have succeeded or that has become impossible.
+    """Follow all jobs at once until enough have succeeded, or all have ended.
 
     ``fail_fast`` ends at the first job that did not succeed; otherwise every job is followed to its end,
     unless enough have succeeded before. One job that cannot be asked never holds up another.

@@ -14,7 +14,7 @@ from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ork_provider.errors import Killed, OrkError, TryAgain
+from ork_provider.errors import BadRequest, Killed, OrkError, TryAgain
 from ork_provider.job import Job, cancel_by_hand
 from ork_provider.service import Services
 from ork_provider.session import HttpxDoor, ReadConnection, Session, read_connection
@@ -97,14 +97,13 @@ class KillSwitch:
     has been handed to a trigger or has ended. ``submitting`` is true while that call is in the air.
     """
 
-    def __init__(self, log: Any, connections: Mapping[str, Any], *, cancels: bool) -> None:
+    def __init__(self, log: Any, connections: Mapping[str, Any]) -> None:
         self.killed = False
         self.job: Job | None = None
         self.submitting = False
         self.worker: Worker | None = None
         self._log = log
         self._connections = connections
-        self._cancels = cancels
         self._thread: threading.Thread | None = None
 
     def check(self) -> None:
@@ -113,11 +112,11 @@ class KillSwitch:
             self.join()
             raise Killed("The task was told to stop while it was starting its job.")
 
-    def kill(self) -> None:
+    def kill(self, *, cancels: bool) -> None:
         """Do what ``on_kill`` must; may be called more than once."""
         self.killed = True
         responsible = self.submitting or self.job is not None
-        if self._cancels and responsible and self._thread is None:
+        if cancels and responsible and self._thread is None:
             self._thread = threading.Thread(target=self._cancel, name="ork-cancel")
             self._thread.start()
         if not self.submitting:  # otherwise the main thread must go on, to hear the answer
@@ -131,9 +130,12 @@ class KillSwitch:
             self._thread.join(CANCEL_BUDGET)
 
     def _cancel(self) -> None:
-        known = dict(self.worker.session.known_connections()) if self.worker else {}
+        session = self.worker.session if self.worker else None
 
         async def read(conn_id: str) -> Any:
+            if session and conn_id in session.missing:
+                raise session.missing[conn_id]
+            known = session.known_connections() if session else {}
             if conn_id not in known:
                 raise TryAgain(f"connection {conn_id!r} was not read before the kill")
             return known[conn_id]
@@ -155,6 +157,8 @@ class KillSwitch:
                         return
                 except OrkError as exc:
                     error = exc
+                    if isinstance(exc, BadRequest) and not submitting:
+                        break
                 else:
                     absent_until = absent_until or (None if submitting else time.monotonic() + ABSENT)
             if not submitting and (job is None or (absent_until and time.monotonic() > absent_until)):

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ork_provider.errors import BadRequest, OrkError
+from ork_provider.errors import BadRequest, OrkError, TryAgain
 from ork_provider.google.connection import CLOUD_PLATFORM, ConnectionLike, GoogleConnection
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 REFRESH_AHEAD = 300.0
 """Seconds before its expiry at which a token is renewed in the background."""
+FETCH_TIMEOUT = 60.0
+"""Seconds that anybody waits for a token; the parts of a fetch have limits of their own, a trickle has none."""
 REFRESH_PAUSE = 30.0
 """Seconds between two background renewals; a metadata server repeats a token until it has 240 s left."""
 
@@ -150,7 +152,15 @@ class GoogleAccess:
                 self._held = None
 
     async def _fetch(self) -> Fetched:
-        outcome = await asyncio.wrap_future(self._take_off())
+        flight = self._take_off()
+        try:
+            outcome = await asyncio.wait_for(asyncio.wrap_future(flight), FETCH_TIMEOUT)
+        except asyncio.TimeoutError as exc:
+            with self._lock:
+                if self._flight is flight:  # the next one who asks starts another
+                    self._flight = None
+            message = f"Airflow connection {self.conn_id!r}: no token after {FETCH_TIMEOUT:g} s"
+            raise TryAgain(message, processed=False) from exc
         if isinstance(outcome, OrkError):
             # A copy for each waiter: one shared exception would collect the tracebacks of all of them.
             raise copy.copy(outcome) from outcome.__cause__

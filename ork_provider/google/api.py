@@ -38,9 +38,9 @@ class GoogleApi:
         self._conn_id = gcp_conn_id
         self._chain = impersonation_chain
 
-    async def access(self, *, fresh: bool = False) -> GoogleAccess:
+    async def access(self) -> GoogleAccess:
         """Return who we are; another object only if the connection has changed."""
-        conn = await self._session.connection(self._conn_id, fresh=fresh)
+        conn = await self._session.connection(self._conn_id)
         fields = read_extra(conn)
         key = ("google", self._conn_id, json.dumps(self._chain))
         known = self._session.cache.get(key)
@@ -56,7 +56,8 @@ class GoogleApi:
 
     async def renew(self, stale: Mapping[str, str] | None = None) -> None:
         """See Credentials: read the connection again, and fetch a new token if it is still the same one."""
-        await (await self.access(fresh=True)).renew(stale)
+        await self._session.renew_connection(self._conn_id)
+        await (await self.access()).renew(stale)
 
     async def url(self, path: str) -> str:
         """Return the full URL of a path that begins with a slash."""

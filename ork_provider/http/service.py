@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote, urljoin, urlsplit
 
-from ork_provider.errors import BadRequest, Conflict, NotFound, TryAgain, UnknownOutcome
+from ork_provider.errors import BadRequest, Conflict, NoConnection, NotFound, TryAgain, UnknownOutcome
 from ork_provider.http.job import HttpJob
 from ork_provider.http.json_path import MISSING, find
 from ork_provider.job import JobState, JobStatus, describe
@@ -44,14 +44,14 @@ class HttpEndpoint:
 
     async def renew(self, stale: Mapping[str, str] | None = None) -> None:
         """Read the connection again."""
-        await self._session.connection(self._conn_id, fresh=True)
+        await self._session.renew_connection(self._conn_id)
 
     async def base_url(self) -> str:
         """Return the connection's base URL, without a trailing slash."""
         conn = await self._session.connection(self._conn_id)
         host = (conn.host or "").rstrip("/")
         if not host:
-            raise BadRequest(f"Airflow connection {self._conn_id!r} has no host, and the URL is relative.")
+            raise NoConnection(f"Airflow connection {self._conn_id!r} has no host, and the URL is relative.")
         base = host if "://" in host else f"{conn.schema or 'http'}://{host}"
         there = urlsplit(base)
         return f"{base}:{conn.port}" if conn.port and not there.port and not there.path else str(base)
@@ -87,6 +87,7 @@ class HttpService(Service):
     @classmethod
     async def open(cls, session: Session, **connection: Any) -> HttpService:
         """See Service; the connection is read when a URL needs it."""
+        await session.renew_connection(connection["http_conn_id"], if_old=True)
         return cls(session, connection["http_conn_id"])
 
     async def send(self, method: str, url: str, **request: Any) -> tuple[Request, Response]:
@@ -109,7 +110,7 @@ class HttpService(Service):
     async def _is_ours(self, url: str) -> bool:
         try:
             return same_origin(await self._endpoint.base_url(), url)
-        except BadRequest:  # no such connection: an absolute URL does not need one
+        except NoConnection:  # an absolute URL does not need one
             return False
 
     async def check(self, job: HttpJob) -> JobStatus:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ork_provider.attempt import Attempt, AttemptStore, hash_request, new_nonce
-from ork_provider.errors import BadRequest, Conflict, JobError, Killed, UnknownOutcome
+from ork_provider.errors import BadRequest, Conflict, JobError, Killed, TryAgain, UnknownOutcome
 from ork_provider.job import Job, JobState, JobStatus, describe_job
 from ork_provider.operator.outcome import said_of_cancel
 from ork_provider.operator.wait import WaitOperator
@@ -28,24 +28,26 @@ INTENT_GRACE = 60.0
 
 LOST_ANSWER = (
     "The answer to the request that starts the job was lost, so a job may be running that nobody knows, and the "
-    "service is not known to recognise a repeated request. Nothing was sent again. Look for the job in the "
+    "request cannot be repeated without the risk of a second one. Nothing was sent again. Look for the job in the "
     "service; clear the task to start another. If the service honours an idempotency key, name its header "
     "(idempotency_header)."
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Start:
-    """What it takes to start a job.
+    """What it takes to start a job, and what has become of it.
 
     :param request: the rendered request
     :param store: where the attempt is remembered
+    :param uncertain: whether a request has been sent that may have started a job nobody knows of yet
     """
 
     request: Mapping[str, Any]
     store: AttemptStore
     context: Context
     worker: Worker
+    uncertain: bool = False
 
     @property
     def max_tries(self) -> int:
@@ -127,16 +129,18 @@ class JobOperator(WaitOperator):
         if stored.job is None:
             return self._after_lost_answer(stored, reason, start)
         job, _ = self.revive(stored.job, JobStatus(state=JobState.RUNNING))
-        stored = replace(stored, job=job)
+        if self.on_existing != "fail":  # from here on a kill must end it
+            self._guard.job = job
         status = self._status_of(stored, job, reason, start.worker)
-        if status is None and reason is None and not stored.submitted:
-            return self._submit(stored, start)
         if status is not None and self._is_wanted(job, status, reason):
             self.log.info("%s of an earlier try is %s; it is not started again", job, status.state.value)
-            self._guard.job = job
-            return stored
+            return replace(stored, job=job)
         if status is not None and not status.state.final:
             self._retire(job, reason or "on_existing='new'", start.worker)
+        self._guard.check()
+        self._guard.job = None
+        if status is None and reason is None and not stored.submitted:
+            return self._send_again(stored, start)
         return self._submit(self._new_attempt(start), start)
 
     def _is_wanted(self, job: Job, status: JobStatus, reason: str | None) -> bool:
@@ -158,14 +162,17 @@ class JobOperator(WaitOperator):
         return None
 
     def _status_of(self, stored: Attempt, job: Job, reason: str | None, worker: Worker) -> JobStatus | None:
-        """Ask for the stored job; one that may be too new to be seen is asked for again when that matters."""
+        """Ask for the stored job; None if its service does not know it, twice in a row and not for its youth."""
+        misses = 0
         while True:
             status = worker.run_interruptible(self._ask_calmly(job, worker))
-            age = (self.clock.now() - stored.at).total_seconds()
+            misses += 1
             same_id = reason is None and not stored.submitted  # sent again under its id: no need to know
-            if status is not None or same_id or age > INTENT_GRACE:
+            if status is not None or same_id:
                 return status
-            self.log.info("%s may be too new to be seen; asking again", job)
+            if misses > 1 and (self.clock.now() - stored.at).total_seconds() > INTENT_GRACE:
+                return None
+            self.log.info("%s is not known to its service; asking again", job)
             worker.run_interruptible(self._nap(2.0))
 
     async def _nap(self, seconds: float) -> None:
@@ -186,11 +193,16 @@ class JobOperator(WaitOperator):
     def _after_lost_answer(self, stored: Attempt, reason: str | None, start: Start) -> Attempt:
         """Go on from an intent of a service that names its jobs itself: which job it started, nobody knows."""
         if self.can_resubmit and reason is None:
-            return self._submit(stored, start)
+            return self._send_again(stored, start)
         if stored.max_tries == start.max_tries:
             raise no_retry(UnknownOutcome(LOST_ANSWER))
         self.log.warning("The task was cleared, so another job is started. %s", LOST_ANSWER)
         return self._submit(self._new_attempt(start), start)
+
+    def _send_again(self, stored: Attempt, start: Start) -> Attempt:
+        """Send the request of an earlier try again, under its id: it may have arrived, or not."""
+        start.uncertain = True
+        return self._submit(replace(stored, at=self.clock.now(), deadline=self._new_deadline()), start)
 
     def _new_attempt(self, start: Start) -> Attempt:
         nonce = new_nonce()
@@ -206,46 +218,55 @@ class JobOperator(WaitOperator):
 
     def _submit(self, attempt: Attempt, start: Start) -> Attempt:
         """Store the intent, start the job, store the job; a kill at any point leaves no job running."""
-        guard = self._guard
         start.store.save(attempt)
-        if guard.killed:  # certainly nothing was sent
-            start.store.forget()
-        guard.check()
-        guard.job, guard.submitting = attempt.job, True
         try:
-            job = guard.job = start.worker.run(self._send(attempt, start))
-        except Killed:
-            guard.submitting = False
-            guard.join()
-            raise
-        except UnknownOutcome as exc:
-            raise no_retry(exc) from exc
-        except BadRequest:
-            if attempt.job is None:  # a service that names its jobs itself has started none
+            self._guard.check()
+            job = self._send(attempt, start)
+        except Exception as exc:
+            if isinstance(exc, Killed):
+                self._guard.join()
+            if not start.uncertain:  # certainly nothing was started
                 start.store.forget()
-            raise
-        finally:
-            guard.submitting = False
-        guard.check()
-        attempt = attempt.confirmed(job)
+                self._guard.job = None
+            raise (no_retry(exc) if isinstance(exc, UnknownOutcome) else exc) from exc.__cause__
+        attempt = attempt.confirmed(job, self.clock.now())
         start.store.save(attempt)
+        self._guard.check()
         self.log.info("Started %s%s", job, f": {job.link}" if job.link else "")
         return attempt
 
-    async def _send(self, attempt: Attempt, start: Start) -> Job:
-        """Send the request until it is answered; a conflict over our own id means that it had been."""
+    def _send(self, attempt: Attempt, start: Start) -> Job:
+        """Send the request until it is answered, and not for longer than the job may take in all."""
+        left = (attempt.deadline - self.clock.now()).total_seconds() if attempt.deadline else None
+        guard = self._guard
+        guard.job, guard.submitting = attempt.job, True
         try:
-            return await self._keep_trying(lambda: self._send_once(attempt, start), "Starting the job")
+            sending = self._keep_trying(lambda: self._send_once(attempt, start), "Starting the job", left)
+            guard.job = start.worker.run(sending)
         except Conflict as taken:
             ours = attempt.job and taken.existing and taken.existing.remote_id == attempt.job.remote_id
-            if not ours or taken.existing is None:
+            if not ours:
                 raise
-            return taken.existing
+            guard.job = taken.existing  # the request had arrived
+        finally:
+            guard.submitting = False
+        assert guard.job is not None
+        return guard.job
 
     async def _send_once(self, attempt: Attempt, start: Start) -> Job:
         if self._guard.killed:
             raise Killed("The task was told to stop while it was starting its job.")
-        return await self.submit(attempt, start.request, start.context, start.worker)
+        uncertain, start.uncertain = start.uncertain, True
+        try:
+            return await self.submit(attempt, start.request, start.context, start.worker)
+        except TryAgain as exc:
+            start.uncertain = uncertain or exc.processed
+            raise
+        except UnknownOutcome:
+            raise
+        except BadRequest:
+            start.uncertain = uncertain
+            raise
 
     def cancel_stored(self, context: Context) -> None:
         """Cancel the job that the task state store names, after Airflow gave up on the trigger."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from ork_provider.operator.outcome import failure, read_event, said_of_cancel
 from ork_provider.trigger import JobTrigger
 from ork_provider.waiting import (
     ERROR,
+    FAILED,
     SUCCESS,
     TIMEOUT,
     Clock,
@@ -37,6 +39,9 @@ T = TypeVar("T")
 
 DEFER_GRACE = timedelta(minutes=5)
 """How much later than ours Airflow's own trigger timeout is set: it is only a net."""
+
+EARLIER = 5.0
+"""Seconds before ``execution_timeout`` at which a job's deadline is, so that its end can be seen to."""
 
 SETTLE = 30.0
 """Seconds within which a cancelled job must be seen to have ended."""
@@ -192,8 +197,11 @@ class WaitOperator(BaseOperator):
         verdict, message, jobs = read_event(event)
         if jobs:
             self.job_link = jobs[0][0].link
+        revived = [self.revive(job, status) for job, status in jobs]
+        if self.submits and len(revived) == 1 and not revived[0][1].state.final:
+            self._guard.job = revived[0][0]
         with self._worker() as worker:
-            return self._complete(context, verdict, message, [self.revive(j, s) for j, s in jobs], worker)
+            return self._complete(context, verdict, message, revived, worker)
 
     def revive(self, job: Job, status: JobStatus) -> tuple[Job, JobStatus]:
         """Give a job back what must not be stored, such as sensitive headers."""
@@ -229,19 +237,30 @@ class WaitOperator(BaseOperator):
         self, message: str, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker
     ) -> tuple[str, str, list[tuple[Job, JobStatus]]]:
         """Look once more at what did not end in time, cancel it if that is ours to do, and say what became of it."""
-        looked = [
-            (job, status if status.state.final else worker.run(self._ask_calmly(job, worker)) or status)
-            for job, status in jobs
-        ]
-        if looked and all(status.state is JobState.SUCCEEDED for _, status in looked):
+        looked = [(job, worker.run(self._look_again(job, status, worker))) for job, status in jobs]
+        states = {status.state for _, status in looked}
+        if states == {JobState.SUCCEEDED}:
             return SUCCESS, f"{message} But it ended successfully just then.", looked
+        if looked and JobState.RUNNING not in states:
+            return FAILED, f"{message} {' '.join(said_of_cancel(job, status) for job, status in looked)}", looked
         if not self.cancel_on_timeout:
             return TIMEOUT, f"{message} What still runs was left running (cancel_on_timeout=False).", looked
-        ended = [
-            (job, status if status.state.final else worker.run(self._stop(job, worker)) or status)
-            for job, status in looked
-        ]
-        return TIMEOUT, f"{message} {' '.join(said_of_cancel(job, status) for job, status in ended)}", ended
+        said, ended = [], []
+        for job, status in looked:
+            seen = status if status.state.final else worker.run(self._stop(job, worker))
+            said.append(said_of_cancel(job, seen))
+            ended.append((job, seen or status))
+        return TIMEOUT, f"{message} {' '.join(said)}", ended
+
+    async def _look_again(self, job: Job, status: JobStatus, worker: Worker) -> JobStatus:
+        """Return how a job is now; what was heard last if it cannot be asked."""
+        if status.state.final:
+            return status
+        try:
+            return await self._ask_calmly(job, worker, SETTLE) or status
+        except OrkError as exc:
+            self.log.warning("%s: %s", job, exc)
+            return status
 
     def _abandon(self, context: Context, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> None:
         """After an error of the watch itself: leave the job to the next try, or cancel it if there is none."""
@@ -269,15 +288,15 @@ class WaitOperator(BaseOperator):
         """Ask every second until the job has ended, for so many seconds; return what was heard last."""
         until = self.clock.monotonic() + seconds
         while True:
-            status = await self._ask_calmly(job, worker)
+            status = await self._ask_calmly(job, worker, seconds + 1)
             if status is None or status.state.final or self.clock.monotonic() >= until:
                 return status
             await self.clock.sleep(1.0)
 
-    async def _ask_calmly(self, job: Job, worker: Worker) -> JobStatus | None:
+    async def _ask_calmly(self, job: Job, worker: Worker, budget: float | None = None) -> JobStatus | None:
         """Ask how a job is, forgiving what may pass; None if the service does not know it."""
         try:
-            return await self._keep_trying(lambda: worker.services.check(job), f"Asking for {job}")
+            return await self._keep_trying(lambda: worker.services.check(job), f"Asking for {job}", budget)
         except NotFound:
             return None
 
@@ -292,7 +311,10 @@ class WaitOperator(BaseOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError):
-            self.cancel_stored(context)
+            try:
+                self.cancel_stored(context)
+            except OrkError as exc:  # what Airflow says of the trigger must not be lost over it
+                self.log.error("The job could not be cancelled: %s", exc)
             raise
 
     def cancel_stored(self, context: Context) -> None:
@@ -300,14 +322,15 @@ class WaitOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Stop, and cancel the job if it is ours; runs inside the main thread, which then goes on."""
-        self._guard.kill()
+        timed_out = type(sys.exc_info()[1]).__name__ == "AirflowTaskTimeout"  # Airflow's execution_timeout
+        self._guard.kill(cancels=self.cancel_on_timeout if timed_out else self.cancel_on_kill)
 
     # Small things --------------------------------------------------------------------------------
 
     @property
     def _guard(self) -> KillSwitch:
         if self._switch is None:  # not in __init__: operators are copied and pickled, threads are not
-            self._switch = KillSwitch(self.log, self.connections, cancels=self.cancel_on_kill)
+            self._switch = KillSwitch(self.log, self.connections)
         return self._switch
 
     @contextmanager
@@ -317,8 +340,14 @@ class WaitOperator(BaseOperator):
             yield worker
 
     def _new_deadline(self) -> datetime | None:
-        """Return the earlier of ``timeout`` and ``execution_timeout`` from now, if there is one."""
-        limits = [to_seconds(t) for t in (self.timeout, self.execution_timeout) if t is not None]
+        """Return the earlier of ``timeout`` and ``execution_timeout`` from now, if there is one.
+
+        Ours comes a little before Airflow's own execution_timeout, which knows nothing of the job.
+        """
+        limits = [] if self.timeout is None else [to_seconds(self.timeout)]
+        if self.execution_timeout is not None:
+            airflows = self.execution_timeout.total_seconds()
+            limits.append(airflows - min(EARLIER, airflows / 10))
         return self.clock.now() + timedelta(seconds=min(limits)) if limits else None
 
     def check_seconds(self, name: str, value: object, *, zero: bool = False) -> None:

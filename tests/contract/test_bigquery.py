@@ -98,6 +98,26 @@ def test_dry_run(bigquery: FakeBigQuery) -> None:
     assert not bigquery.jobs
 
 
+def test_dry_run_in_the_configuration(bigquery: FakeBigQuery) -> None:
+    """A configuration that says dryRun is a dry run, as with Google's operator."""
+    given = {"dryRun": True, "query": {"query": "SELECT 1", "useLegacySql": False}}
+    assert Task().run(query(sql=None, configuration=given))["dry_run"] is True
+    assert not bigquery.jobs
+
+
+def test_job_of_a_lost_answer_is_found_in_any_region(bigquery: FakeBigQuery) -> None:
+    """A job whose location nobody told us is looked up in the list; jobs.get alone sees only the US and the EU."""
+    bigquery.script("SELECT", Outcome(pending=0.1, running=60))
+    task = Task()
+    task.start(query(location="asia-northeast1"))
+    stored = task.attempt
+    unanswered = {**stored, "submitted": False, "job": {**stored["job"], "location": None}}
+    task.store.set("ork_attempt", unanswered)
+    bigquery.script("SELECT 2", Outcome(pending=0.1, running=0.2))
+    assert task.clear().run(query(sql="SELECT 2"))["state"] == "succeeded"
+    assert [job.cancelled_at is not None for job in bigquery.inserted] == [True, False]
+
+
 def test_location_that_bigquery_chose(bigquery: FakeBigQuery) -> None:
     """Without a location BigQuery chooses one, and the job is asked for there."""
     assert Task().run(query())["location"] == "US"

@@ -116,6 +116,22 @@ def test_refused_request_is_sent_again_if_it_had_no_effect(jobs: FakeHttpJobs, f
     assert len(jobs.calls("POST", "/jobs")) == (1 if "408" in fault.kind else 2)
 
 
+def test_conflict_after_a_lost_answer_forgets_nothing(jobs: FakeHttpJobs) -> None:
+    """A 409 to a repeated key says nothing of the first request: the next try asks under the same key."""
+    jobs.idempotent = True
+    jobs.fail(Fault.reset(after=True), on="POST /jobs")
+    jobs.fail(Fault.status(409), on="POST /jobs", nth=2)
+    task = Task()
+    with pytest.raises(BadRequest, match="409"):
+        task.run(start(idempotency_header="Idempotency-Key"))
+    task.ti.max_tries = 1
+    assert task.store.values["ork_attempt"]["nonce"]
+    again = task.retry()
+    again.store.set("ork_attempt", {**task.attempt, "max_tries": 1})
+    assert again.run(start(idempotency_header="Idempotency-Key"))["state"] == "succeeded"
+    assert len(jobs.created) == 1
+
+
 def test_secret_headers_stay_secret(jobs: FakeHttpJobs) -> None:
     """A header that a user put into the task by hand reaches the service, and neither XCom nor the state store."""
     task = Task()

@@ -113,3 +113,66 @@ def test_failing_cancel_says_what_to_do(
         worker.CANCEL_BUDGET = old
     assert len(kind.live()) == 1
     assert "could not be cancelled" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_while_an_old_job_is_looked_at(kind: Kind, sigterm: dict[str, object], cleared: bool) -> None:
+    """A try that is killed while it deals with the job of an earlier one cancels that job."""
+    kind.script(60, True)
+    task = Task()
+    task.ti.max_tries = 1
+    task.start(kind.operator())
+    if not cleared:
+        kind.fake.fail(Fault.hang(1.5), on=kind.on_status)
+    again = task.clear() if cleared else task.retry()
+    operator = sigterm["operator"] = kind.operator()
+    kill_after(0.4)
+    with pytest.raises(Killed):
+        operator.execute(again.context)  # type: ignore[attr-defined]
+    assert (len(kind.started), len(kind.live()), kind.cancels()) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("kind", ["http"], indirect=True)
+def test_http_without_a_connection(kind: Kind, sigterm: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absolute URLs need no Airflow connection, for the cancel of a kill neither."""
+    monkeypatch.delenv("AIRFLOW_CONN_HTTP_DEFAULT")
+    kind.script(60, True)
+    url = kind.fake.url
+    urls = {"status_url": f"{url}/jobs/{{job_id}}", "cancel_url": f"{url}/jobs/{{job_id}}"}
+    operator = sigterm["operator"] = kind.operator(endpoint=f"{url}/jobs", **urls, poll_timeout=30)
+    kill_after(0.5)
+    with pytest.raises(Killed):
+        operator.execute(Task().context)  # type: ignore[attr-defined]
+    assert not kind.live()
+
+
+@pytest.mark.parametrize("kind", ["http"], indirect=True)
+def test_http_without_a_key(kind: Kind, sigterm: dict[str, object]) -> None:
+    """A job that a killed try has started and cancelled is known to the next one, which starts another."""
+    kind.script(60, True)
+    kind.fake.fail(Fault.hang(1.0, after=True), on=kind.on_submit)
+    task = Task()
+    task.ti.max_tries = 1
+    operator = sigterm["operator"] = kind.operator(idempotency_header=None)
+    kill_after(0.4)
+    with pytest.raises(Killed):
+        operator.execute(task.context)  # type: ignore[attr-defined]
+    assert (len(kind.started), len(kind.live())) == (1, 0)
+    kind.script(0.2, True)
+    assert task.retry().run(kind.operator(idempotency_header=None))["state"] == "succeeded"
+    assert len(kind.started) == 2
+
+
+@pytest.mark.parametrize("kind", ["http"], indirect=True)
+def test_job_that_cannot_be_cancelled_is_said_at_once(
+    kind: Kind, sigterm: dict[str, object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without a cancel_url there is nothing to try for 20 seconds."""
+    kind.script(60, True)
+    operator = sigterm["operator"] = kind.operator(cancel_url=None, poll_timeout=30)
+    kill_after(0.5)
+    began = time.monotonic()
+    with pytest.raises(Killed):
+        operator.execute(Task().context)  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 10, "the kill went on trying what cannot work"
+    assert "names no cancel_url" in capfd.readouterr().out

@@ -160,3 +160,52 @@ def test_job_without_an_owner_is_cancelled(kind: Kind) -> None:
     with pytest.raises(JobError, match="budget spent"):
         operator.execute_complete(task.context, event)
     assert not kind.live()
+
+
+@pytest.mark.parametrize("fault", [Fault.status(403), Fault.status(503)], ids=lambda fault: fault.kind)
+def test_deadline_cancels_what_cannot_be_asked(kind: Kind, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that does not answer at the deadline is told to cancel all the same."""
+    from ork_provider.operator import wait as wait_operator
+
+    monkeypatch.setattr(wait_operator, "SETTLE", 0.5)
+    kind.script(60, True)
+    task = Task()
+    operator = kind.operator()
+    job = task.start(operator).trigger.jobs[0]
+    kind.fake.fail(fault, on=kind.on_status, times=-1)
+    event = {"status": "timeout", "message": "The deadline passed.", "jobs": [{**job, "state": "running"}]}
+    with pytest.raises(TimedOut, match="The deadline passed"):
+        operator.execute_complete(task.context, event)
+    assert not kind.live()
+
+
+def test_failure_found_at_the_deadline_is_the_jobs_own(kind: Kind) -> None:
+    """A job that has failed by the time somebody looks is a failure, not a timeout."""
+    kind.script(0.1, False)
+    task = Task()
+    operator = kind.operator()
+    job = task.start(operator).trigger.jobs[0]
+    while kind.live():
+        pass
+    event = {"status": "timeout", "message": "The deadline passed.", "jobs": [{**job, "state": "running"}]}
+    with pytest.raises(JobFailed):
+        operator.execute_complete(task.context, event)
+
+
+def test_cancel_that_is_put_off_for_an_hour(kind: Kind) -> None:
+    """A Retry-After that is longer than the time for a cancel ends the try, with what to do by hand."""
+    kind.script(60, True)
+    kind.fake.fail(Fault.retry_after(429, 3600), on=kind.on_cancel, times=-1)
+    with pytest.raises(TimedOut, match="could not be seen to end"):
+        Task().run(kind.operator(timeout=0.5))
+
+
+@pytest.mark.parametrize("body", [{"status": "maintenance"}, [], "down", {"status": {"state": 7}}], ids=repr)
+def test_json_of_another_shape_is_a_malformed_answer(kind: Kind, body: Any) -> None:
+    """JSON that is no job is forgiven like any malformed answer."""
+    kind.script(0.5, True)
+    rule = kind.fake.fail(
+        Fault.status(200, body=body if isinstance(body, dict | list) else f'"{body}"'), on=kind.on_status
+    )
+    assert Task().run(kind.operator())["state"] == "succeeded"
+    assert rule.applied == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ork_provider.errors import BadRequest, JobError, JobFailed, Killed
+from ork_provider.errors import BadRequest, JobError, JobFailed, Killed, TryAgain
 from ork_provider.operator import job as job_operator
 from ork_provider.testing import Fault
 from tests.contract.conftest import Kind
@@ -98,6 +98,16 @@ def test_unknown_job_is_started_anew(kind: Kind, monkeypatch: pytest.MonkeyPatch
     kind.script(0.1, True)
     assert task.retry().run(kind.operator())["state"] == "succeeded"
     assert len(kind.started) == 2
+
+
+def test_one_404_starts_no_second_job(kind: Kind) -> None:
+    """A single 404, however old the job, is not yet a lost job."""
+    task = first_try(kind, running=3)
+    stored = task.attempt
+    task.store.set("ork_attempt", {**stored, "at": "2026-01-01T00:00:00+00:00"})
+    kind.fake.fail(Fault.status(404), on=kind.on_status)
+    assert task.retry().run(kind.operator())["state"] == "succeeded"
+    assert len(kind.started) == 1
 
 
 def test_changed_request_ends_the_old_job_first(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +258,46 @@ def test_worker_that_died_and_a_clear(kind: Kind, monkeypatch: pytest.MonkeyPatc
     kind.script(0.2, True)
     assert task.clear().run(kind.operator())["state"] == "succeeded"
     assert (len(kind.started), kind.cancels(), most_live(kind)) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("refusal", [Fault.status(401), Fault.status(400)], ids=lambda f: f.kind)
+def test_refusal_after_a_lost_answer_forgets_nothing(kind: Kind, refusal: Fault) -> None:
+    """A refusal says nothing of a request before it whose answer was lost: the next try asks under the same id."""
+    kind.script(1, True)
+    kind.fake.fail(Fault.reset(after=True), on=kind.on_submit)
+    kind.fake.fail(refusal, on=kind.on_submit, nth=2, times=2)
+    task = Task()
+    task.ti.max_tries = 1
+    with pytest.raises(BadRequest):
+        task.run(kind.operator())
+    kind.fake.heal()
+    assert task.retry().run(kind.operator())["state"] == "succeeded"
+    assert len(kind.started) == 1
+
+
+def test_service_that_was_away_is_submitted_to_by_the_next_try(kind: Kind) -> None:
+    """When nothing can have arrived the next try starts afresh, with a deadline of its own."""
+    kind.script(0.3, True)
+    kind.fake.fail(Fault.retry_after(429, 0.2), on=kind.on_submit, times=-1)
+    task = Task()
+    task.ti.max_tries = 1
+    with pytest.raises(TryAgain):
+        task.run(kind.operator(timeout=0.5))
+    assert not task.store.values
+    kind.fake.heal()
+    assert task.retry().run(kind.operator(timeout=30))["state"] == "succeeded"
+    assert len(kind.started) == 1
+
+
+def test_uncertain_submit_gets_a_deadline_of_its_own(kind: Kind) -> None:
+    """A request that is sent again by the next try is not cancelled for the first try's deadline."""
+    kind.script(0.3, True)
+    task = Task()
+    task.ti.max_tries = 1
+    with pytest.raises(Died):
+        die(kind.operator(timeout=0.2), sent=False).execute(task.context)
+    time.sleep(0.3)
+    assert task.retry().run(kind.operator(timeout=30))["state"] == "succeeded"
 
 
 def test_refused_submit_starts_nothing(kind: Kind) -> None:

@@ -140,8 +140,9 @@ def test_clear_while_deferred(airflow: LocalAirflow, bigquery: FakeBigQuery, htt
     assert http_jobs.created[-1].created_at >= http_job.cancelled_at
     assert len(bigquery.calls("POST", f"*/jobs/{job.job_id}/cancel")) == 1
     for task_id in ("query", "http"):
+        until(lambda task_id=task_id: "Waiting for " in airflow.log("long", run_id, task_id, 2))  # type: ignore[misc]
         airflow.set_task_state("long", run_id, task_id, "failed")
-    until(lambda: not live(bigquery, "SELECT long"), 20)
+    until(lambda: not live(bigquery, "SELECT long"), 40)
 
 
 def test_triggerer_restart_cancels_nothing(airflow: LocalAirflow, bigquery: FakeBigQuery) -> None:

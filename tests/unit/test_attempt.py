@@ -30,7 +30,7 @@ JOB = BigQueryJob(project="p", job_id="j", location=None)
         ATTEMPT,
         Attempt(**{**ATTEMPT.__dict__, "job": JOB, "deadline": NOW + timedelta(hours=1)}),
         Attempt(**{**ATTEMPT.__dict__, "job": HttpJob(url="/j", headers={"X-Team": "blue"}), "submitted": True}),
-        ATTEMPT.confirmed(JOB),
+        ATTEMPT.confirmed(JOB, ATTEMPT.at),
     ],
     ids=["intent", "with a job", "http", "confirmed"],
 )
@@ -67,7 +67,7 @@ def test_unknown_keys_are_ignored() -> None:
 
 def test_no_secrets() -> None:
     """Secret headers are not stored: the store is plain text in Airflow's database."""
-    attempt = ATTEMPT.confirmed(HttpJob(url="/j", headers={"Authorization": "Bearer hush"}))
+    attempt = ATTEMPT.confirmed(HttpJob(url="/j", headers={"Authorization": "Bearer hush"}), NOW)
     assert "hush" not in json.dumps(attempt.to_dict())
 
 
@@ -122,8 +122,8 @@ def test_store() -> None:
     assert store.load() is None
     store.save(ATTEMPT)
     assert AttemptStore(context, log).load() == ATTEMPT
-    store.save(ATTEMPT.confirmed(JOB))
-    assert AttemptStore(context, log).load() == ATTEMPT.confirmed(JOB)
+    store.save(ATTEMPT.confirmed(JOB, ATTEMPT.at))
+    assert AttemptStore(context, log).load() == ATTEMPT.confirmed(JOB, ATTEMPT.at)
     assert set(context["task_state_store"].values) == {STORE_KEY}
     store.forget()
     assert AttemptStore(context, log).load() is None
@@ -139,11 +139,17 @@ def test_no_store(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_same_request_same_hash() -> None:
-    """The order of keys does not make another request; tuples and dates survive."""
-    one = {"sql": "SELECT 1", "parameters": {"a": 1, "b": (1, 2)}, "at": NOW}
-    two = {"at": NOW, "parameters": {"b": [1, 2], "a": 1}, "sql": "SELECT 1"}
+    """The order of keys does not make another request, nor does a tuple instead of a list."""
+    one = {"sql": "SELECT 1", "parameters": {"a": 1, "b": (1, 2)}}
+    two = {"parameters": {"b": [1, 2], "a": 1}, "sql": "SELECT 1"}
     assert hash_request(one) == hash_request(two)
     assert re.fullmatch("[0-9a-f]{64}", hash_request(one))
+
+
+def test_request_that_is_not_json() -> None:
+    """What cannot be sent is refused before anything is stored or sent."""
+    with pytest.raises(InvalidJob, match="cannot be sent as JSON"):
+        hash_request({"at": NOW})
 
 
 @pytest.mark.parametrize(

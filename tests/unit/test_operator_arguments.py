@@ -221,7 +221,7 @@ def test_templates_are_not_judged(name: str, arguments: dict[str, Any]) -> None:
 def test_copies(name: str, again: Callable[[Any], Any]) -> None:
     """Airflow copies operators to render them; a copy is complete, also after the operator has been at work."""
     operator = make(name, timeout=60)
-    operator._guard.kill()
+    operator._guard.kill(cancels=True)
     for one in (make(name, timeout=60), operator):
         copied = again(one)
         assert (copied.task_id, copied.timeout, copied.connections) == ("load", 60, one.connections)

@@ -22,7 +22,6 @@ from typing import Any
 
 import pytest
 
-from ork_provider import session as session_module
 from ork_provider.errors import BadRequest, Conflict, NotFound, OrkError, TryAgain, Unauthorized
 from ork_provider.session import (
     AiohttpDoor,
@@ -270,7 +269,7 @@ async def test_unknown_host(door: Door) -> None:
 
 async def test_nobody_picks_up(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that is never established: certainly nothing was done."""
-    monkeypatch.setattr(session_module, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr("ork_provider.session.door.CONNECT_TIMEOUT", 0.3)
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -683,36 +682,53 @@ class Airflow:
 
 
 async def test_connection_is_read_once() -> None:
-    """A connection is resolved once, not per poll; each id for itself; ``fresh`` reads again."""
+    """A connection is resolved once, not per poll; each id for itself; renewing reads again."""
     airflow = Airflow()
     session = Session(HttpxDoor(), airflow)
     first = await session.connection("a")
     assert await session.connection("a") is first
     assert (await session.connection("b")).conn_id == "b"
     assert airflow.reads == ["a", "b"]
-    assert (await session.connection("a", fresh=True)).number == 3
+    await session.renew_connection("a")
     assert (await session.connection("a")).number == 3
     assert set(session.known_connections()) == {"a", "b"}
 
 
 async def test_connection_is_read_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that was mended counts without a restart."""
-    monkeypatch.setattr(session_module, "CONNECTION_TTL", 0.05)
+    """A connection that was mended counts for a new wait, without a restart; polls never read it again."""
     airflow = Airflow()
     session = Session(HttpxDoor(), airflow)
     await session.connection("a")
+    await session.renew_connection("a", if_old=True)
+    assert (await session.connection("a")).number == 1
+    monkeypatch.setattr("ork_provider.session.connections.CONNECTION_TTL", 0.05)
     await asyncio.sleep(0.1)
+    assert (await session.connection("a")).number == 1
+    await session.renew_connection("a", if_old=True)
     assert (await session.connection("a")).number == 2
 
 
-@pytest.mark.parametrize("fresh", [False, True])
-async def test_many_waiters_read_a_connection_once(fresh: bool) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("hiccup"), TryAgain("no answer")], ids=repr)
+async def test_connection_that_cannot_be_read_again_is_kept(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """A hiccup of Airflow's API ends no wait: what was read before still holds."""
+    airflow = Airflow()
+    session = Session(HttpxDoor(), airflow)
+    await session.connection("a")
+    airflow.error = error
+    await session.renew_connection("a")
+    assert (await session.connection("a")).number == 1
+    assert "Going on with what was read before" in caplog.text
+
+
+async def test_many_waiters_read_a_connection_once() -> None:
     """A thousand triggers that start, or are refused, in the same second ask Airflow once."""
     airflow = Airflow(latency=0.05)
     session = Session(HttpxDoor(), airflow)
-    read = await asyncio.gather(*(session.connection("a", fresh=fresh) for _ in range(50)))
+    read = await asyncio.gather(*(session.connection("a") for _ in range(50)))
     assert len(airflow.reads) == 1
     assert {conn.number for conn in read} == {1}
+    await asyncio.gather(*(session.renew_connection("a") for _ in range(50)))
+    assert len(airflow.reads) == 2
 
 
 async def test_cancelled_waiter_does_not_spoil_the_others() -> None:
@@ -752,9 +768,11 @@ async def test_waiters_share_a_failure() -> None:
 
 async def test_unreadable_connection() -> None:
     """A connection that cannot be read is named, with the reason and what to do."""
-    session = Session(HttpxDoor(), Airflow(error=RuntimeError("isn't defined")))
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    session = Session(HttpxDoor(), Airflow(error=AirflowNotFoundException("isn't defined")))
     said = (
-        r"^Airflow connection 'my-conn' cannot be read \(RuntimeError: isn't defined\)\. "
+        r"^Airflow connection 'my-conn' cannot be read \(AirflowNotFoundException: isn't defined\)\. "
         r"Define it, or set AIRFLOW_CONN_MY-CONN\.$"
     )
     with pytest.raises(BadRequest, match=said):
