@@ -40,6 +40,9 @@ T = TypeVar("T")
 DEFER_GRACE = timedelta(minutes=5)
 """How much later than ours Airflow's own trigger timeout is set: it is only a net."""
 
+LONGEST = 10 * 365 * 24 * 3600
+"""Seconds that any interval or limit may be."""
+
 EARLIER = 5.0
 """Seconds before ``execution_timeout`` at which a job's deadline is, so that its end can be seen to."""
 
@@ -353,9 +356,10 @@ class WaitOperator(BaseOperator):
     def check_seconds(self, name: str, value: object, *, zero: bool = False) -> None:
         """Raise InvalidJob, naming the task and the argument, if ``value`` is not a number of seconds."""
         good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not good or not (value >= 0 if zero else value > 0) or value == float("inf"):  # type: ignore[operator]
-            least = "at least 0" if zero else "greater than 0"
-            raise self.bad_argument(name, f"a number of seconds {least}", value)
+        if not good or not (value >= 0 if zero else value > 0):  # type: ignore[operator]
+            raise self.bad_argument(name, f"a number of seconds {'at least 0' if zero else 'greater than 0'}", value)
+        if value > LONGEST:  # type: ignore[operator]
+            raise self.bad_argument(name, f"a number of seconds up to {LONGEST} (ten years)", value)
 
     def check_choice(self, name: str, value: object, choices: Sequence[str]) -> None:
         """Raise InvalidJob, naming the task, the argument and its valid values."""

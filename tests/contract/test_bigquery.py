@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from ork_provider.bigquery import BigQueryJobOperator, BigQueryService, existing_job, read_job
+from ork_provider.bigquery import BigQueryJobOperator, BigQueryService
+from ork_provider.bigquery.job import read_job
+from ork_provider.bigquery.service import existing_job
 from ork_provider.errors import BadRequest, Conflict, InvalidJob, JobFailed
 from ork_provider.testing import FakeBigQuery, Fault, Outcome
 from tests.support.discovery import Discovery

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ork_provider.bigquery_values import read_rows, to_query_parameters
+from ork_provider.bigquery.values import read_rows, to_query_parameters
 from ork_provider.errors import InvalidJob
 
 PARIS = timezone(timedelta(hours=1))
