@@ -228,7 +228,9 @@ class JobOperator(WaitOperator):
             if not start.uncertain:  # certainly nothing was started
                 start.store.forget()
                 self._guard.job = None
-            raise (no_retry(exc) if isinstance(exc, UnknownOutcome) else exc) from exc.__cause__
+            if isinstance(exc, UnknownOutcome):
+                raise no_retry(exc) from exc
+            raise
         attempt = attempt.confirmed(job, self.clock.now())
         start.store.save(attempt)
         self._guard.check()
