@@ -37,5 +37,7 @@ def http_jobs() -> Iterator[FakeHttpJobs]:
 @pytest.fixture(scope="session")
 def airflow(bigquery: FakeBigQuery, http_jobs: FakeHttpJobs) -> Iterator[LocalAirflow]:
     """Start an Airflow with the DAGs of `tests/e2e/dags`, at its default settings."""
-    with LocalAirflow(HERE / "dags", env={**bigquery.connections(), **http_jobs.connections()}) as airflow:
+    with LocalAirflow(
+        HERE / "dags", parallelism=32, env={**bigquery.connections(), **http_jobs.connections()}
+    ) as airflow:
         yield airflow
