@@ -25,7 +25,7 @@ _OPTIONS = frozenset(
 
 
 class HttpEndpoint:
-    """Base URL and credentials of an Airflow ``http`` connection; see Credentials in session.py."""
+    """Base URL and credentials of an Airflow ``http`` connection; see Credentials in session/credentials.py."""
 
     def __init__(self, session: Session, conn_id: str) -> None:
         self._session = session
