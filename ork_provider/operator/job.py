@@ -91,8 +91,20 @@ class JobOperator(WaitOperator):
     async def submit(self, attempt: Attempt, request: Mapping[str, Any], context: Context, worker: Worker) -> Job:
         """Start the job; called again after errors that may pass."""
 
+    async def find_job(self, attempt: Attempt, request: Mapping[str, Any], worker: Worker) -> Job | None:
+        """Return the job that an earlier request of this attempt has started, if it can be found.
+
+        It is asked for before a request is sent again whose answer was lost. A service that knows a repeated
+        request by itself (an id of ours, an idempotency key) needs no more than ``submit``.
+        """
+        return None
+
+    can_find: bool = False
+    """Whether ``find_job`` knows for certain: None from it means that there is no job."""
+
     can_resubmit: bool = True
-    """Whether sending the same attempt's request again can never start a second job."""
+    """Whether a request whose answer was lost may be sent again: ``submit`` or ``find_job`` sees to it that there
+    is no second job. Read for jobs that the service names; one that we name is known by its id."""
 
     def wanted_jobs(self, context: Context) -> Sequence[Job]:
         """See WaitOperator; a JobOperator starts its own."""
@@ -191,9 +203,19 @@ class JobOperator(WaitOperator):
             )
 
     def _after_lost_answer(self, stored: Attempt, reason: str | None, start: Start) -> Attempt:
-        """Go on from an intent of a service that names its jobs itself: which job it started, nobody knows."""
+        """Go on from an intent of a service that names its jobs itself: it may have started one, or not."""
         if self.can_resubmit and reason is None:
             return self._send_again(stored, start)
+        looking = self._keep_trying(
+            lambda: self.find_job(stored, start.request, start.worker), "Looking for the job of an earlier try"
+        )
+        if (found := start.worker.run(looking)) is not None:
+            self._guard.job = found
+            self._retire(found, reason or "it was not answered", start.worker)
+            self._guard.check()
+            self._guard.job = None
+        if found is not None or self.can_find:
+            return self._submit(self._new_attempt(start), start)
         if stored.max_tries == start.max_tries:
             raise no_retry(UnknownOutcome(LOST_ANSWER))
         self.log.warning("The task was cleared, so another job is started. %s", LOST_ANSWER)
@@ -256,6 +278,10 @@ class JobOperator(WaitOperator):
         return guard.job
 
     async def _send_once(self, attempt: Attempt, start: Start) -> Job:
+        if start.uncertain:
+            found = await self.find_job(attempt, start.request, start.worker)
+            if found is not None:
+                return found
         if self._guard.killed:
             raise Killed("The task was told to stop while it was starting its job.")
         uncertain, start.uncertain = start.uncertain, True

@@ -6,7 +6,7 @@ import pytest
 
 from ork_provider import session
 from ork_provider.testing import Fault
-from tests.contract.conftest import Kind
+from tests.contract.kinds import Kind
 from tests.support.task import Task
 
 FAULTS = [
@@ -32,7 +32,7 @@ def test_single_fault_while_polling(kind: Kind, fault: Fault, nth: int, monkeypa
     result = Task().run(kind.operator())
     assert result["state"] == "succeeded"
     assert rule.applied == 1
-    assert (len(kind.started), kind.submits(), kind.cancels()) == (1, 1, 0)
+    assert (len(kind.started()), kind.submits(), kind.cancels()) == (1, 1, 0)
 
 
 def _impatient(request: type) -> dict[str, object]:
@@ -51,7 +51,7 @@ def test_single_fault_of_the_submit(kind: Kind, fault: Fault) -> None:
     kind.script(0.2, True)
     kind.fake.fail(fault, on=kind.on_submit)
     assert Task().run(kind.operator())["state"] == "succeeded"
-    assert (len(kind.started), kind.submits()) == (1, 2)
+    assert (len(kind.started()), kind.submits()) == (1, 2)
 
 
 def test_single_fault_of_the_cancel(kind: Kind) -> None:

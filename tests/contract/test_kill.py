@@ -12,7 +12,7 @@ import pytest
 
 from ork_provider.errors import Killed, OrkError
 from ork_provider.testing import Fault
-from tests.contract.conftest import Kind
+from tests.contract.kinds import Kind
 from tests.support.task import Task
 
 
@@ -38,7 +38,7 @@ def test_during_the_submit(kind: Kind, sigterm: dict[str, object], answer_lost: 
     kill_after(0.4)
     with pytest.raises(Killed):
         operator.execute(Task().context)  # type: ignore[attr-defined]
-    assert len(kind.started) == 1
+    assert len(kind.started()) == 1
     assert not kind.live()
 
 
@@ -92,7 +92,7 @@ def test_while_the_submit_is_retried(kind: Kind, sigterm: dict[str, object]) -> 
     kill_after(0.4)
     with pytest.raises(Killed):
         operator.execute(Task().context)  # type: ignore[attr-defined]
-    assert (len(kind.started), kind.submits()) == (0, 1)
+    assert (len(kind.started()), kind.submits()) == (0, 1)
 
 
 def test_failing_cancel_says_what_to_do(
@@ -129,10 +129,10 @@ def test_while_an_old_job_is_looked_at(kind: Kind, sigterm: dict[str, object], c
     kill_after(0.4)
     with pytest.raises(Killed):
         operator.execute(again.context)  # type: ignore[attr-defined]
-    assert (len(kind.started), len(kind.live()), kind.cancels()) == (1, 0, 1)
+    assert (len(kind.started()), len(kind.live()), kind.cancels()) == (1, 0, 1)
 
 
-@pytest.mark.parametrize("kind", ["http"], indirect=True)
+@pytest.mark.parametrize("kind", ["custom_http"], indirect=True)
 def test_http_without_a_connection(kind: Kind, sigterm: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     """Absolute URLs need no Airflow connection, for the cancel of a kill neither."""
     monkeypatch.delenv("AIRFLOW_CONN_HTTP_DEFAULT")
@@ -146,7 +146,7 @@ def test_http_without_a_connection(kind: Kind, sigterm: dict[str, object], monke
     assert not kind.live()
 
 
-@pytest.mark.parametrize("kind", ["http"], indirect=True)
+@pytest.mark.parametrize("kind", ["custom_http"], indirect=True)
 def test_http_without_a_key(kind: Kind, sigterm: dict[str, object]) -> None:
     """A job that a killed try has started and cancelled is known to the next one, which starts another."""
     kind.script(60, True)
@@ -157,13 +157,13 @@ def test_http_without_a_key(kind: Kind, sigterm: dict[str, object]) -> None:
     kill_after(0.4)
     with pytest.raises(Killed):
         operator.execute(task.context)  # type: ignore[attr-defined]
-    assert (len(kind.started), len(kind.live())) == (1, 0)
+    assert (len(kind.started()), len(kind.live())) == (1, 0)
     kind.script(0.2, True)
     assert task.retry().run(kind.operator(idempotency_header=None))["state"] == "succeeded"
-    assert len(kind.started) == 2
+    assert len(kind.started()) == 2
 
 
-@pytest.mark.parametrize("kind", ["http"], indirect=True)
+@pytest.mark.parametrize("kind", ["custom_http"], indirect=True)
 def test_job_that_cannot_be_cancelled_is_said_at_once(
     kind: Kind, sigterm: dict[str, object], capfd: pytest.CaptureFixture[str]
 ) -> None:

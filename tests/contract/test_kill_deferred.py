@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ork_provider.testing import Fault, run_trigger
-from tests.contract.conftest import Kind
+from tests.contract.kinds import Kind
 from tests.support.task import Task
 
 

@@ -10,14 +10,14 @@ import pytest
 from ork_provider.errors import BadRequest, JobError, JobFailed, Killed, TryAgain
 from ork_provider.operator import job as job_operator
 from ork_provider.testing import Fault
-from tests.contract.conftest import Kind
+from tests.contract.kinds import Kind
 from tests.support.task import Task
 
 
 def most_live(kind: Kind) -> int:
     """Return the largest number of jobs that were alive at one moment, from the fake's own log."""
     moments = []
-    for job in kind.started:
+    for job in kind.started():
         end = job.cancelled_at or job.ended_at if hasattr(job, "ended_at") else job.cancelled_at or float("inf")
         moments += [(job.created_at, 1), (end, -1)]
     alive = peak = 0
@@ -48,7 +48,7 @@ def test_running_job_is_taken_up(kind: Kind) -> None:
     again = task.retry()
     result = again.run(kind.operator(timeout=100))
     assert result["state"] == "succeeded"
-    assert (len(kind.started), kind.cancels()) == (1, 0)
+    assert (len(kind.started()), kind.cancels()) == (1, 0)
     assert again.attempt["deadline"] == deadline
 
 
@@ -58,7 +58,7 @@ def test_succeeded_job_is_taken(kind: Kind) -> None:
     ended(kind)
     result = task.retry().run(kind.operator())
     assert result["state"] == "succeeded"
-    assert len(kind.started) == 1
+    assert len(kind.started()) == 1
 
 
 def test_failed_job_is_started_anew(kind: Kind) -> None:
@@ -68,7 +68,7 @@ def test_failed_job_is_started_anew(kind: Kind) -> None:
     kind.script(0.2, True)
     result = task.retry().run(kind.operator())
     assert result["state"] == "succeeded"
-    assert len(kind.started) == 2
+    assert len(kind.started()) == 2
 
 
 def test_cancelled_job_is_started_anew(kind: Kind) -> None:
@@ -77,7 +77,7 @@ def test_cancelled_job_is_started_anew(kind: Kind) -> None:
     kind.live()[0].cancel()
     kind.script(0.2, True)
     assert task.retry().run(kind.operator())["state"] == "succeeded"
-    assert len(kind.started) == 2
+    assert len(kind.started()) == 2
 
 
 def test_forbidden_is_an_error(kind: Kind) -> None:
@@ -86,7 +86,7 @@ def test_forbidden_is_an_error(kind: Kind) -> None:
     kind.fake.fail(Fault.google(403, "accessDenied", "Access Denied: Job"), on=kind.on_status, times=-1)
     with pytest.raises(BadRequest, match="Access Denied"):
         task.retry().run(kind.operator())
-    assert len(kind.started) == 1
+    assert len(kind.started()) == 1
 
 
 def test_unknown_job_is_started_anew(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_unknown_job_is_started_anew(kind: Kind, monkeypatch: pytest.MonkeyPatch
     kind.live()[0].cancel()
     kind.script(0.1, True)
     assert task.retry().run(kind.operator())["state"] == "succeeded"
-    assert len(kind.started) == 2
+    assert len(kind.started()) == 2
 
 
 def test_one_404_starts_no_second_job(kind: Kind) -> None:
@@ -107,7 +107,7 @@ def test_one_404_starts_no_second_job(kind: Kind) -> None:
     task.store.set("ork_attempt", {**stored, "at": "2026-01-01T00:00:00+00:00"})
     kind.fake.fail(Fault.status(404), on=kind.on_status)
     assert task.retry().run(kind.operator())["state"] == "succeeded"
-    assert len(kind.started) == 1
+    assert len(kind.started()) == 1
 
 
 def test_changed_request_ends_the_old_job_first(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_changed_request_ends_the_old_job_first(kind: Kind, monkeypatch: pytest.
     kind.script(0.2, True)
     result = task.retry().run(kind.operator(what=2))
     assert result["state"] == "succeeded"
-    assert (len(kind.started), kind.cancels(), most_live(kind)) == (2, 1, 1)
+    assert (len(kind.started()), kind.cancels(), most_live(kind)) == (2, 1, 1)
     assert result["job_id"] == task.attempt["job"]["job_id"]
 
 
@@ -125,10 +125,10 @@ def test_changed_request_does_not_take_an_old_result(kind: Kind) -> None:
     """A job that has succeeded with another request is not the one that is wanted now."""
     task = first_try(kind, running=0.1)
     ended(kind)
-    first = kind.started[0]
+    first = kind.started()[0]
     task.retry().run(kind.operator(what=2))
-    assert len(kind.started) == 2
-    assert kind.started[1] is not first
+    assert len(kind.started()) == 2
+    assert kind.started()[1] is not first
 
 
 def test_cleared_task_starts_anew(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_cleared_task_starts_anew(kind: Kind, monkeypatch: pytest.MonkeyPatch) -
     task = first_try(kind)
     kind.script(0.2, True)
     assert task.clear().run(kind.operator())["state"] == "succeeded"
-    assert (len(kind.started), kind.cancels(), most_live(kind)) == (2, 1, 1)
+    assert (len(kind.started()), kind.cancels(), most_live(kind)) == (2, 1, 1)
 
 
 def test_cleared_after_success_starts_anew(kind: Kind) -> None:
@@ -145,7 +145,7 @@ def test_cleared_after_success_starts_anew(kind: Kind) -> None:
     task = first_try(kind, running=0.1)
     ended(kind)
     task.clear().run(kind.operator())
-    assert len(kind.started) == 2
+    assert len(kind.started()) == 2
 
 
 def test_clear_leaves_the_triggerer_its_kill(kind: Kind) -> None:
@@ -157,7 +157,7 @@ def test_clear_leaves_the_triggerer_its_kill(kind: Kind) -> None:
     threading.Timer(0.7, old.cancel).start()
     kind.script(0.2, True)
     task.clear().run(kind.operator())
-    assert (len(kind.started), kind.cancels(), most_live(kind)) == (2, 0, 1)
+    assert (len(kind.started()), kind.cancels(), most_live(kind)) == (2, 0, 1)
 
 
 def test_on_existing_new(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_on_existing_new(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     task = first_try(kind)
     kind.script(0.2, True)
     task.retry().run(kind.operator(on_existing="new"))
-    assert (len(kind.started), kind.cancels(), most_live(kind)) == (2, 1, 1)
+    assert (len(kind.started()), kind.cancels(), most_live(kind)) == (2, 1, 1)
 
 
 def test_on_existing_fail(kind: Kind) -> None:
@@ -174,7 +174,7 @@ def test_on_existing_fail(kind: Kind) -> None:
     task = first_try(kind)
     with pytest.raises(JobError, match="on_existing is 'fail'"):
         task.retry().run(kind.operator(on_existing="fail"))
-    assert (len(kind.started), kind.cancels()) == (1, 0)
+    assert (len(kind.started()), kind.cancels()) == (1, 0)
 
 
 def test_old_job_that_cannot_be_ended_blocks_a_new_one(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +187,7 @@ def test_old_job_that_cannot_be_ended_blocks_a_new_one(kind: Kind, monkeypatch: 
     kind.fake.fail(Fault.status(403), on=kind.on_cancel, times=-1)
     with pytest.raises(JobError, match="two must not run at once"):
         task.clear().run(kind.operator())
-    assert len(kind.started) == 1
+    assert len(kind.started()) == 1
 
 
 @pytest.mark.parametrize(
@@ -199,10 +199,9 @@ def test_lost_answer_to_the_submit_starts_one_job(kind: Kind, fault: Fault) -> N
     """The job was created but the answer was lost: asking again finds it, there is no second one."""
     kind.script(0.3, True)
     kind.fake.fail(fault, on=kind.on_submit)
-    extra = {} if kind.name == "bigquery" else {"status_url": "/jobs/{job_id}"}
-    result = Task().run(kind.operator(**extra))
+    result = Task().run(kind.operator())
     assert result["state"] == "succeeded"
-    assert (len(kind.started), kind.submits()) == (1, 2)
+    assert (len(kind.started()), kind.submits()) == (1, 2)
 
 
 class Died(BaseException):
@@ -229,9 +228,9 @@ def test_worker_that_died_during_the_submit(kind: Kind) -> None:
     task.ti.max_tries = 1
     with pytest.raises(Died):
         die(kind.operator(), sent=True).execute(task.context)
-    assert (len(kind.started), task.attempt["submitted"]) == (1, False)
+    assert (len(kind.started()), task.attempt["submitted"]) == (1, False)
     assert task.retry().run(kind.operator())["state"] == "succeeded"
-    assert len(kind.started) == 1
+    assert len(kind.started()) == 1
 
 
 def test_worker_that_died_before_the_submit(kind: Kind) -> None:
@@ -244,7 +243,7 @@ def test_worker_that_died_before_the_submit(kind: Kind) -> None:
     nonce = task.attempt["nonce"]
     again = task.retry()
     assert again.run(kind.operator())["state"] == "succeeded"
-    assert (len(kind.started), again.attempt["nonce"]) == (1, nonce)
+    assert (len(kind.started()), again.attempt["nonce"]) == (1, nonce)
 
 
 @pytest.mark.parametrize("kind", ["bigquery"], indirect=True)
@@ -257,7 +256,7 @@ def test_worker_that_died_and_a_clear(kind: Kind, monkeypatch: pytest.MonkeyPatc
         die(kind.operator(), sent=True).execute(task.context)
     kind.script(0.2, True)
     assert task.clear().run(kind.operator())["state"] == "succeeded"
-    assert (len(kind.started), kind.cancels(), most_live(kind)) == (2, 1, 1)
+    assert (len(kind.started()), kind.cancels(), most_live(kind)) == (2, 1, 1)
 
 
 @pytest.mark.parametrize("refusal", [Fault.status(401), Fault.status(400)], ids=lambda f: f.kind)
@@ -272,7 +271,7 @@ def test_refusal_after_a_lost_answer_forgets_nothing(kind: Kind, refusal: Fault)
         task.run(kind.operator())
     kind.fake.heal()
     assert task.retry().run(kind.operator())["state"] == "succeeded"
-    assert len(kind.started) == 1
+    assert len(kind.started()) == 1
 
 
 def test_service_that_was_away_is_submitted_to_by_the_next_try(kind: Kind) -> None:
@@ -286,7 +285,7 @@ def test_service_that_was_away_is_submitted_to_by_the_next_try(kind: Kind) -> No
     assert not task.store.values
     kind.fake.heal()
     assert task.retry().run(kind.operator(timeout=30))["state"] == "succeeded"
-    assert len(kind.started) == 1
+    assert len(kind.started()) == 1
 
 
 def test_uncertain_submit_gets_a_deadline_of_its_own(kind: Kind) -> None:
@@ -305,22 +304,21 @@ def test_refused_submit_starts_nothing(kind: Kind) -> None:
     kind.fake.fail(Fault.google(400, "invalid", "Invalid value"), on=kind.on_submit)
     with pytest.raises(BadRequest, match="Invalid value"):
         Task().run(kind.operator())
-    assert (len(kind.started), kind.submits()) == (0, 1)
+    assert (len(kind.started()), kind.submits()) == (0, 1)
 
 
+@pytest.mark.parametrize("kind", ["bigquery", "custom_http"], indirect=True)
 def test_result_that_could_not_be_fetched_is_fetched_by_the_next_try(kind: Kind) -> None:
     """A failure after the job's success does not start the job again."""
-    extra: dict[str, Any] = {"max_results": 1} if kind.name == "bigquery" else {"result_url": "/jobs/{job_id}/result"}
     kind.script(0.2, True)
     task = Task()
     task.ti.max_tries = 1
-    path = "GET */queries/*" if kind.name == "bigquery" else "GET */result"
-    kind.fake.fail(Fault.status(400), on=path)
+    kind.fake.fail(Fault.status(400), on=kind.on_result)
     with pytest.raises(BadRequest):
-        task.run(kind.operator(**extra))
-    result = task.retry().run(kind.operator(**extra))
+        task.run(kind.operator(**kind.result))
+    result = task.retry().run(kind.operator(**kind.result))
     assert set(result) & {"rows", "result"}
-    assert len(kind.started) == 1
+    assert len(kind.started()) == 1
 
 
 def test_two_tasks_never_share_an_id(kind: Kind) -> None:
@@ -329,7 +327,7 @@ def test_two_tasks_never_share_an_id(kind: Kind) -> None:
     first, second = Task(), Task()
     first.run(kind.operator())
     second.run(kind.operator())
-    assert len(kind.started) == 2
+    assert len(kind.started()) == 2
     assert first.attempt["nonce"] != second.attempt["nonce"]
 
 
@@ -341,7 +339,7 @@ def test_failure_is_not_reattached(kind: Kind) -> None:
     for instance in (task, task.retry()):
         with pytest.raises(JobFailed):
             instance.run(kind.operator())
-    assert len(kind.started) == 2
+    assert len(kind.started()) == 2
 
 
 def test_killed_before_the_submit_sends_nothing(kind: Kind) -> None:
