@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from ork_provider.testing.bigquery import FakeBigQuery
+from ork_provider.testing.google_connection import merged_connections
 from ork_provider.testing.http_jobs import FakeHttpJobs
 from ork_provider.testing.server import FakeServer
 
@@ -52,9 +53,8 @@ def _servers(options: argparse.Namespace) -> list[FakeServer]:
 
 
 def _print_connections(servers: Sequence[FakeServer]) -> None:
-    for server in servers:
-        for name, value in server.connections().items():
-            print(f"export {name}='{value}'", flush=True)
+    for name, value in merged_connections(servers).items():
+        print(f"export {name}='{value}'", flush=True)
 
 
 def _port(text: str) -> int:

@@ -6,7 +6,6 @@ Source: https://cloud.google.com/bigquery/docs/reference/rest/v2
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,9 +17,8 @@ from ork_provider.testing.bigquery_jobs import FakeJob, Outcome, ScriptedWork, W
 from ork_provider.testing.bigquery_requests import refuse
 from ork_provider.testing.bigquery_wire import Field, Row, wire_rows
 from ork_provider.testing.faults import Answer
-from ork_provider.testing.fields import BadMask, cut, parse_mask
-from ork_provider.testing.server import FakeServer, RecordedRequest, Route
-from ork_provider.testing.tokens import ANONYMOUS, Tokens
+from ork_provider.testing.google_connection import GoogleServer
+from ork_provider.testing.server import RecordedRequest, Route
 
 if TYPE_CHECKING:
     from ork_provider.testing.sandbox import Sandbox
@@ -40,16 +38,16 @@ _REASON_STATUS = {  # https://cloud.google.com/bigquery/docs/error-messages
 }
 
 
-class FakeBigQuery(FakeServer):
+class FakeBigQuery(GoogleServer):
     """BigQuery on 127.0.0.1: jobs.insert/get/list/cancel/delete/query/getQueryResults, tables and datasets.
 
     `pending` and `running` are the seconds that a job spends in each state unless `script` says otherwise.
     With `data=DIR` the SQL is executed over the CSV and Parquet files of the folder (extra `[sandbox]`); a job
-    is RUNNING while it does, for `minimum_seconds` at least. `require_auth=True` answers 401 to requests without
-    a token from `POST /token`; tokens live for `token_seconds`.
+    is RUNNING while it does, for `minimum_seconds` at least. `require_auth` and `token_seconds`: see GoogleServer.
     """
 
     service = "The fake BigQuery"
+    endpoint_name = "bigquery"
     path_prefix = r"(?:/bigquery/v2)?"
 
     def __init__(
@@ -61,17 +59,13 @@ class FakeBigQuery(FakeServer):
         running: float = 1.0,
         data: str | Path | None = None,
         minimum_seconds: float = 0.0,
-        require_auth: bool = False,
-        token_seconds: float = 3600.0,
         **server: Any,
     ) -> None:
         super().__init__(host, port, **server)
         self.default = Outcome(pending=pending, running=running)
-        self.require_auth = require_auth
         self.inserted: list[FakeJob] = []
         self._stored: dict[tuple[str, str, str], FakeJob] = {}
         self._scripts: list[tuple[Match, Outcome]] = []
-        self._tokens = Tokens(token_seconds)
         self._sandbox = _open_sandbox(data, minimum_seconds, self) if data is not None else None
 
     def routes(self) -> list[Route]:
@@ -115,27 +109,6 @@ class FakeBigQuery(FakeServer):
         """List the jobs that are not DONE, oldest first."""
         return [job for job in list(self._stored.values()) if job.state != "DONE"]
 
-    def revoke_tokens(self) -> None:
-        """Make every access token issued so far answer 401 (with `require_auth=True`)."""
-        self._tokens.revoke()
-
-    def connections(self) -> dict[str, str]:
-        """Map the Airflow connection that reaches this fake, as environment variable -> JSON."""
-        extra = {"is_anonymous": True, "project": "ork-sandbox", "api_endpoints": {"bigquery": self.url}}
-        connection = {"conn_type": "google_cloud_platform", "extra": extra}
-        return {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection, separators=(",", ":"))}
-
-    # -- who may enter -------------------------------------------------------------------------------------
-
-    def authorize(self, request: RecordedRequest) -> None:
-        """Refuse a request without a valid token, if tokens are required."""
-        if self.require_auth and request.path != "/token" and self._tokens.email(request) is None:
-            message = "Request had invalid authentication credentials. Expected OAuth 2 access token."
-            raise refuse(401, "authError", message)
-
-    def _token(self, request: RecordedRequest) -> Answer:
-        return self._tokens.issue(request)
-
     # -- jobs ----------------------------------------------------------------------------------------------
 
     def _insert(self, request: RecordedRequest, project: str) -> Answer:
@@ -166,7 +139,7 @@ class FakeBigQuery(FakeServer):
         number, now = len(self.inserted) + 1, self.clock()
         configuration = bq.completed(configuration, project, number)
         work = self._work(configuration, now)
-        email = self._tokens.email(request) or ANONYMOUS
+        email = self._email(request)
         job = FakeJob(number, project, location, job_id, configuration, now, work, self.clock, email)
         self._stored[key] = job
         self.inserted.append(job)
@@ -256,7 +229,7 @@ class FakeBigQuery(FakeServer):
         earliest = check.integer(query, "minCreationTime", 0)
         latest = check.integer(query, "maxCreationTime", 1 << 62)
         everyone = query.get("allUsers", "").lower() == "true"
-        email = self._tokens.email(request) or ANONYMOUS
+        email = self._email(request)
         return [
             job
             for job in reversed(list(self._stored.values()))
@@ -361,15 +334,6 @@ class FakeBigQuery(FakeServer):
         if outcome is None:
             raise refuse(404, "notFound", f"Not found: Table {project}:{dataset}.{table}")
         return outcome
-
-    def _answer(self, request: RecordedRequest, value: dict[str, Any]) -> Answer:
-        mask = request.query.get("fields")
-        if not mask:
-            return Answer.json(value)
-        try:
-            return Answer.json(cut(value, parse_mask(mask)))
-        except BadMask as exc:
-            raise refuse(400, "invalidParameter", str(exc)) from exc
 
 
 def _open_sandbox(data: str | Path, minimum_seconds: float, server: FakeBigQuery) -> Sandbox:
