@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +11,7 @@ from ork_provider.bigquery.service import BigQueryService
 from ork_provider.bigquery.values import to_query_parameters
 from ork_provider.errors import InvalidJob
 from ork_provider.google.api import GOOGLE_CONNECTION
+from ork_provider.google.labels import task_labels
 from ork_provider.job import Job, JobState, JobStatus
 from ork_provider.operator import JobOperator
 from ork_provider.trigger import JobTrigger
@@ -170,13 +170,7 @@ class BigQueryJobOperator(JobOperator):
         return await (await self._service(worker)).submit(attempt.job, {"configuration": configuration})
 
     def _labels(self, context: Context, configured: Mapping[str, str] | None) -> dict[str, str]:
-        ti = context["ti"]
-        ours = {"airflow-dag": ti.dag_id, "airflow-task": ti.task_id, "airflow-run": ti.run_id}
-        return {
-            **{key: to_label(value) for key, value in ours.items()},
-            **(configured or {}),
-            **(self.labels or {}),
-        }
+        return {**task_labels(context["ti"]), **(configured or {}), **(self.labels or {})}
 
     async def finish(self, job: Job, status: JobStatus, worker: Worker) -> dict[str, Any]:
         """Fetch the rows, if asked for."""
@@ -184,8 +178,3 @@ class BigQueryJobOperator(JobOperator):
             return {}
         assert isinstance(job, BigQueryJob)
         return {"rows": await (await self._service(worker)).rows(job, self.max_results)}
-
-
-def to_label(value: str) -> str:
-    """Return a value as BigQuery allows it in a label: lower case, digits, ``_`` and ``-``, 63 characters."""
-    return re.sub(r"[^a-z0-9_-]+", "-", value.lower())[:63]
