@@ -13,8 +13,17 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ork_provider.errors import NotFound
-from ork_provider.job import KINDS, Job, JobStatus, load
+from ork_provider.job import Job, JobStatus, load
 from ork_provider.session import Session
+
+CONNECTIONS: dict[str, Any] = {
+    "gcp_conn_id": "google_cloud_default",
+    "impersonation_chain": None,
+    "http_conn_id": "http_default",
+    "dqops_conn_id": "dqops_default",
+}
+"""Connection parameters of all services, for what waits for jobs of any kinds. A table, because the services'
+modules are loaded when they are needed; a test compares them."""
 
 
 class Service(ABC):
@@ -94,11 +103,3 @@ class Services:
         except NotFound:
             return False
         return True
-
-
-def all_connection_defaults() -> dict[str, Any]:
-    """Return the connection parameters of every kind of job."""
-    found: dict[str, Any] = {}
-    for path in KINDS.values():
-        found.update(load(load(path).service).connection_defaults)
-    return found

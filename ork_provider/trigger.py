@@ -17,24 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from ork_provider.errors import InvalidJob, OrkError
+from ork_provider.ending import cancel_all, end_rest
+from ork_provider.errors import InvalidJob
 from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand, describe, describe_job, jobs_from_dicts
-from ork_provider.service import Services
+from ork_provider.service import CONNECTIONS, Services
 from ork_provider.session import shared_session
-from ork_provider.waiting import (
-    ERROR,
-    FAILED,
-    SUCCESS,
-    Clock,
-    Journal,
-    Outcome,
-    Policy,
-    SystemClock,
-    Watch,
-    keep_trying,
-    needed,
-    wait,
-)
+from ork_provider.waiting import ERROR, Clock, Journal, Policy, SystemClock, Watch, needed, wait
 
 if TYPE_CHECKING:
     from ork_provider.session import Session
@@ -164,8 +152,8 @@ class JobTrigger(BaseTrigger):
             self.log.exception("Waiting failed")
             return self._error(f"Waiting failed: {type(exc).__name__}: {exc}")
         self.log.info("%s", outcome.message)
-        if self.cancel_rest and outcome.verdict in (SUCCESS, FAILED):
-            await self._cancel(_unfinished(outcome), services)
+        if self.cancel_rest:
+            outcome = await end_rest(outcome, services, clock=self.clock, log=self.log)
         return outcome.to_event()
 
     async def _hold(self) -> None:
@@ -225,25 +213,9 @@ class JobTrigger(BaseTrigger):
             return
         jobs = [job for job in jobs_from_dicts(self.jobs) if not self._heard(job).state.final]
         async with shared_session().used() as session:
-            await self._cancel(jobs, Services(session, self.connections), began + KILL_BUDGET - self.clock.monotonic())
-
-    async def _cancel(self, jobs: list[Job], services: Services, budget: float = KILL_BUDGET) -> None:
-        """Cancel jobs side by side; say what to do by hand about each that could not be."""
-        await asyncio.gather(*(self._cancel_one(job, services, budget) for job in jobs))
-
-    async def _cancel_one(self, job: Job, services: Services, budget: float) -> None:
-        try:
-            known = await keep_trying(
-                lambda: services.cancel(job),
-                policy=Policy(error_budget=budget - 3, backoff_cap=3),
-                clock=self.clock,
-                log=self.log,
-                what=f"Cancelling {job}",
-            )
-        except OrkError as exc:
-            self.log.error("%s", cancel_by_hand(job, exc))
-        else:
-            self.log.info("Cancelled %s" if known else "%s is gone already; nothing to cancel", job)
+            left = began + KILL_BUDGET - self.clock.monotonic()
+            services = Services(session, self.connections)
+            await cancel_all(jobs, services, clock=self.clock, log=self.log, budget=left)
 
     async def _is_only_moved(self) -> bool:
         """Whether Airflow still has the task as deferred; without an answer, nothing counts as killed."""
@@ -310,6 +282,13 @@ class JobTrigger(BaseTrigger):
             self.log.debug("Could not push ork_progress: %s", exc)
 
 
+class JobsTrigger(JobTrigger):
+    """Waits for jobs of any kinds together: one trigger, however many jobs."""
+
+    classpath: ClassVar[str] = "ork_provider.trigger.JobsTrigger"
+    connection_defaults: ClassVar[Mapping[str, Any]] = CONNECTIONS
+
+
 _killing: set[asyncio.Task[None]] = set()
 """Kills under way, kept from the garbage collector."""
 
@@ -324,10 +303,6 @@ _KWARGS = (
     "cancel_on_kill",
     "cancel_rest",
 )
-
-
-def _unfinished(outcome: Outcome) -> list[Job]:
-    return [job for job, status in outcome.jobs if not status.state.final]
 
 
 def new_event(payload: dict[str, Any]) -> TriggerEvent:

@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -90,21 +91,34 @@ class Worker:
         await self.session.close()
 
 
+@dataclass
+class Ending:
+    """How far the cancel of one job has come."""
+
+    done: bool = False
+    error: object = "the service does not know it"
+    absent_until: float | None = None
+
+
 class KillSwitch:
     """What ``on_kill`` needs to know, set by the main thread as it goes.
 
-    ``job`` is the job that this process is answerable for: from just before the call that starts it until it
+    ``jobs`` are those that this process is answerable for: from just before the call that starts one until it
     has been handed to a trigger or has ended. ``submitting`` is true while that call is in the air.
     """
 
     def __init__(self, log: Any, connections: Mapping[str, Any]) -> None:
         self.killed = False
-        self.job: Job | None = None
+        self.jobs: tuple[Job, ...] = ()
         self.submitting = False
         self.worker: Worker | None = None
         self._log = log
         self._connections = connections
         self._thread: threading.Thread | None = None
+
+    def answer_for(self, *jobs: Job) -> None:
+        """Name the jobs that a kill must end from now on; none when there are none."""
+        self.jobs = jobs
 
     def check(self) -> None:
         """Raise Killed, after the cancel has been seen to, if the task was told to stop."""
@@ -115,7 +129,7 @@ class KillSwitch:
     def kill(self, *, cancels: bool) -> None:
         """Do what ``on_kill`` must; may be called more than once."""
         self.killed = True
-        responsible = self.submitting or self.job is not None
+        responsible = self.submitting or self.jobs
         if cancels and responsible and self._thread is None:
             self._thread = threading.Thread(target=self._cancel, name="ork-cancel")
             self._thread.start()
@@ -125,7 +139,7 @@ class KillSwitch:
                 self.worker.interrupt()
 
     def join(self) -> None:
-        """Wait until the job is cancelled: Airflow ends the process without waiting for threads."""
+        """Wait until the jobs are cancelled: Airflow ends the process without waiting for threads."""
         if self._thread is not None:
             self._thread.join(CANCEL_BUDGET)
 
@@ -144,25 +158,36 @@ class KillSwitch:
             worker.run(self._cancel_until_done(worker.services))
 
     async def _cancel_until_done(self, services: Services) -> None:
-        """Cancel the job, once it is there: the call that starts it may still be in the air."""
+        """Cancel the jobs, each once it is there: the call that starts one may still be in the air.
+
+        A job is known by its place in ``jobs``: the service's answer may give it another name.
+        """
         until = time.monotonic() + CANCEL_BUDGET - 1
-        absent_until = None
-        error: object = "the service does not know it"
+        endings: dict[int, Ending] = {}
         while time.monotonic() < until:
-            job, submitting = self.job, self.submitting
-            if job is not None:
-                try:
-                    if await services.cancel(job):
-                        self._log.info("Cancelled %s, because the task was told to stop", job)
-                        return
-                except OrkError as exc:
-                    error = exc
-                    if isinstance(exc, BadRequest) and not submitting:
-                        break
-                else:
-                    absent_until = absent_until or (None if submitting else time.monotonic() + ABSENT)
-            if not submitting and (job is None or (absent_until and time.monotonic() > absent_until)):
-                return  # it never came to be
+            jobs, submitting = self.jobs, self.submitting
+            left = [(job, endings.setdefault(i, Ending())) for i, job in enumerate(jobs)]
+            trying = [self._try_to_cancel(job, e, services, submitting) for job, e in left if not e.done]
+            await asyncio.gather(*trying)
+            if not submitting and all(ending.done for _, ending in left):
+                return
             await asyncio.sleep(CANCEL_PAUSE)
-        if self.job is not None:
-            self._log.error("%s", cancel_by_hand(self.job, error))
+        for i, job in enumerate(self.jobs):
+            if not endings.get(i, Ending()).done:
+                self._log.error("%s", cancel_by_hand(job, endings.get(i, Ending()).error))
+
+    async def _try_to_cancel(self, job: Job, ending: Ending, services: Services, submitting: bool) -> None:
+        try:
+            if await services.cancel(job):
+                self._log.info("Cancelled %s, because the task was told to stop", job)
+                ending.done = True
+                return
+        except OrkError as exc:
+            ending.error = exc
+            if isinstance(exc, BadRequest) and not submitting:
+                self._log.error("%s", cancel_by_hand(job, exc))
+                ending.done = True
+            return
+        if not submitting:
+            ending.absent_until = ending.absent_until or time.monotonic() + ABSENT
+            ending.done = time.monotonic() > ending.absent_until  # it never came to be

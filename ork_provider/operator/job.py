@@ -142,7 +142,7 @@ class JobOperator(WaitOperator):
             return self._after_lost_answer(stored, reason, start)
         job, _ = self.revive(stored.job, JobStatus(state=JobState.RUNNING))
         if self.on_existing != "fail":  # from here on a kill must end it
-            self._guard.job = job
+            self._guard.answer_for(job)
         status = self._status_of(stored, job, reason, start.worker)
         if status is not None and self._is_wanted(job, status, reason):
             self.log.info("%s of an earlier try is %s; it is not started again", job, status.state.value)
@@ -150,7 +150,7 @@ class JobOperator(WaitOperator):
         if status is not None and not status.state.final:
             self._retire(job, reason or "on_existing='new'", start.worker)
         self._guard.check()
-        self._guard.job = None
+        self._guard.answer_for()
         if status is None and reason is None and not stored.submitted:
             return self._send_again(stored, start)
         return self._submit(self._new_attempt(start), start)
@@ -210,10 +210,10 @@ class JobOperator(WaitOperator):
             lambda: self.find_job(stored, start.request, start.worker), "Looking for the job of an earlier try"
         )
         if (found := start.worker.run(looking)) is not None:
-            self._guard.job = found
+            self._guard.answer_for(found)
             self._retire(found, reason or "it was not answered", start.worker)
             self._guard.check()
-            self._guard.job = None
+            self._guard.answer_for()
         if found is not None or self.can_find:
             return self._submit(self._new_attempt(start), start)
         if stored.max_tries == start.max_tries:
@@ -249,7 +249,7 @@ class JobOperator(WaitOperator):
                 self._guard.join()
             if not start.uncertain:  # certainly nothing was started
                 start.store.forget()
-                self._guard.job = None
+                self._guard.answer_for()
             if isinstance(exc, UnknownOutcome):
                 raise no_retry(exc) from exc
             raise
@@ -263,19 +263,20 @@ class JobOperator(WaitOperator):
         """Send the request until it is answered, and not for longer than the job may take in all."""
         left = (attempt.deadline - self.clock.now()).total_seconds() if attempt.deadline else None
         guard = self._guard
-        guard.job, guard.submitting = attempt.job, True
+        guard.answer_for(*([attempt.job] if attempt.job else []))
+        guard.submitting = True
         try:
             sending = self._keep_trying(lambda: self._send_once(attempt, start), "Starting the job", left)
-            guard.job = start.worker.run(sending)
+            job = start.worker.run(sending)
+            guard.answer_for(job)
         except Conflict as taken:
-            ours = attempt.job and taken.existing and taken.existing.remote_id == attempt.job.remote_id
-            if not ours:
+            if not (attempt.job and taken.existing and taken.existing.remote_id == attempt.job.remote_id):
                 raise
-            guard.job = taken.existing  # the request had arrived
+            job = taken.existing  # ours: the request had arrived
+            guard.answer_for(job)
         finally:
             guard.submitting = False
-        assert guard.job is not None
-        return guard.job
+        return job
 
     async def _send_once(self, attempt: Attempt, start: Start) -> Job:
         if start.uncertain:

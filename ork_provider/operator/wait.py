@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 
+from ork_provider.ending import end_rest
 from ork_provider.errors import InvalidJob, NotFound, OrkError
 from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand, describe, describe_job
 from ork_provider.operator.outcome import failure, read_event, said_of_cancel
@@ -25,8 +27,10 @@ from ork_provider.waiting import (
     Outcome,
     Policy,
     SystemClock,
+    Until,
     Watch,
     keep_trying,
+    needed,
     wait,
 )
 from ork_provider.worker import KillSwitch, Worker
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 T = TypeVar("T")
+Watched = list[tuple[Job, JobStatus]]
 
 DEFER_GRACE = timedelta(minutes=5)
 """How much later than ours Airflow's own trigger timeout is set: it is only a net."""
@@ -80,6 +85,8 @@ class WaitOperator(BaseOperator):
     """
 
     submits: ClassVar[bool] = False
+    until: Until = "all"
+    fail_fast: bool = False
     trigger_class: ClassVar[type[JobTrigger]]
     operator_extra_links = (ConsoleLink(),)
     job_link: str | None = None
@@ -138,8 +145,7 @@ class WaitOperator(BaseOperator):
 
     def _watch(self, context: Context, jobs: Sequence[Job], deadline: datetime | None, worker: Worker) -> Any:
         self._tell(context, jobs)
-        if len(jobs) == 1:
-            self._guard.job = jobs[0]
+        self._guard.answer_for(*jobs)
         outcome = worker.run_interruptible(self._look(jobs, deadline, worker))
         self._guard.check()
         if outcome.verdict == TIMEOUT and not _passed(deadline, self.clock):
@@ -148,6 +154,8 @@ class WaitOperator(BaseOperator):
             policy = Policy(poll_interval=self.poll_interval, error_budget=self.error_budget)
             outcome = worker.run_interruptible(self._wait(jobs, deadline, policy, worker))
             self._guard.check()
+        if self.cancel_rest:
+            outcome = worker.run(end_rest(outcome, worker.services, clock=self.clock, log=self.log))
         return self._complete(context, outcome.verdict, outcome.message, outcome.jobs, worker)
 
     async def _look(self, jobs: Sequence[Job], deadline: datetime | None, worker: Worker) -> Outcome:
@@ -156,10 +164,11 @@ class WaitOperator(BaseOperator):
         policy = Policy(poll_interval=1.0, jitter=0.0, error_budget=self.error_budget)
         watch = self._new_watch(min(until, deadline) if deadline else until, policy, worker)
         watch.journal = None
-        return await wait(jobs, watch)
+        return await wait(jobs, watch, until=self.until, fail_fast=self.fail_fast)
 
     async def _wait(self, jobs: Sequence[Job], deadline: datetime | None, policy: Policy, worker: Worker) -> Outcome:
-        return await wait(jobs, self._new_watch(deadline, policy, worker))
+        watch = self._new_watch(deadline, policy, worker)
+        return await wait(jobs, watch, until=self.until, fail_fast=self.fail_fast)
 
     def _new_watch(self, deadline: datetime | None, policy: Policy, worker: Worker) -> Watch:
         return Watch(
@@ -170,10 +179,10 @@ class WaitOperator(BaseOperator):
             journal=Journal(self.log, self.clock),
         )
 
-    def _tell(self, context: Context, jobs: Sequence[Job]) -> None:
-        """Push the job and its console link before waiting, so that they are there when the task fails."""
-        told = [{**job.public_dict(), "link": job.link} for job in jobs]
-        self.job_link = jobs[0].link
+    def _tell(self, context: Context, jobs: Sequence[Job], listed: Sequence[dict[str, Any]] = ()) -> None:
+        """Push the jobs and a console link before waiting, and again with their states before the task fails."""
+        told = listed or [{**job.public_dict(), "link": job.link} for job in jobs]
+        self.job_link = next((job.link for job in jobs if job.link), None)
         ti = context["ti"]
         ti.xcom_push(key="ork_job", value=told[0] if len(told) == 1 else told)
         if self.job_link:
@@ -183,6 +192,8 @@ class WaitOperator(BaseOperator):
         now = self.clock.now()
         trigger = self.trigger_class(
             jobs=[job.to_dict() for job in jobs],
+            until=self.until,
+            fail_fast=self.fail_fast,
             deadline=deadline.isoformat() if deadline else None,
             not_before=(now + resume_pause()).isoformat(),
             poll_interval=self.poll_interval,
@@ -201,8 +212,7 @@ class WaitOperator(BaseOperator):
         if jobs:
             self.job_link = jobs[0][0].link
         revived = [self.revive(job, status) for job, status in jobs]
-        if self.submits and len(revived) == 1 and not revived[0][1].state.final:
-            self._guard.job = revived[0][0]
+        self._guard.answer_for(*(job for job, status in revived if not status.state.final))
         with self._worker() as worker:
             return self._complete(context, verdict, message, revived, worker)
 
@@ -225,14 +235,31 @@ class WaitOperator(BaseOperator):
             return self._result(jobs, worker)
         if verdict == ERROR:
             self._abandon(context, jobs, worker)
-        raise failure(verdict, message, jobs)
+        if jobs:
+            self._tell(context, [job for job, _ in jobs], [describe_job(*one) for one in jobs])
+        raise self.failure(verdict, message, jobs)
+
+    def failure(self, verdict: str, message: str, jobs: Sequence[tuple[Job, JobStatus]]) -> Exception:
+        """Return the error for a wait that did not end in success."""
+        return failure(verdict, message, jobs)
+
+    def result(self, jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return the task's result, from the dicts of all jobs."""
+        return jobs[0] if len(jobs) == 1 else {"jobs": list(jobs)}
 
     def _result(self, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> dict[str, Any]:
-        done = [{**describe_job(job, status), **worker.run(self._finish(job, status, worker))} for job, status in jobs]
-        return done[0] if len(done) == 1 else {"jobs": done}
+        return self.result(worker.run(self._finish_all(jobs, worker)))
+
+    async def _finish_all(self, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> list[dict[str, Any]]:
+        return list(await asyncio.gather(*(self._finish(job, status, worker) for job, status in jobs)))
 
     async def _finish(self, job: Job, status: JobStatus, worker: Worker) -> dict[str, Any]:
-        return await self._keep_trying(lambda: self.finish(job, status, worker), f"Fetching the result of {job}")
+        """Return the job's dict with what ``finish`` adds, if it has succeeded."""
+        listed = describe_job(job, status)
+        if status.state is not JobState.SUCCEEDED:
+            return listed
+        what = f"Fetching the result of {job}"
+        return {**listed, **await self._keep_trying(lambda: self.finish(job, status, worker), what)}
 
     # Ends that are not the job's own -------------------------------------------------------------
 
@@ -240,20 +267,33 @@ class WaitOperator(BaseOperator):
         self, message: str, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker
     ) -> tuple[str, str, list[tuple[Job, JobStatus]]]:
         """Look once more at what did not end in time, cancel it if that is ours to do, and say what became of it."""
-        looked = [(job, worker.run(self._look_again(job, status, worker))) for job, status in jobs]
-        states = {status.state for _, status in looked}
-        if states == {JobState.SUCCEEDED}:
-            return SUCCESS, f"{message} But it ended successfully just then.", looked
-        if looked and JobState.RUNNING not in states:
-            return FAILED, f"{message} {' '.join(said_of_cancel(job, status) for job, status in looked)}", looked
+        looked = worker.run(self._look_at_all(jobs, worker))
+        states = [status.state for _, status in looked]
+        running = JobState.RUNNING in states
+        if looked and states.count(JobState.SUCCEEDED) >= needed(self.until, len(looked)):
+            if running and self.cancel_rest:
+                looked, _ = worker.run(self._stop_all(looked, worker))
+            return SUCCESS, f"{message} But by then it had ended well.", looked
+        if looked and not running:
+            return FAILED, f"{message} {' '.join(said_of_cancel(job, status) for job, status in looked[:5])}", looked
         if not self.cancel_on_timeout:
             return TIMEOUT, f"{message} What still runs was left running (cancel_on_timeout=False).", looked
-        said, ended = [], []
-        for job, status in looked:
-            seen = status if status.state.final else worker.run(self._stop(job, worker))
-            said.append(said_of_cancel(job, seen))
-            ended.append((job, seen or status))
-        return TIMEOUT, f"{message} {' '.join(said)}", ended
+        ended, said = worker.run(self._stop_all(looked, worker))
+        return TIMEOUT, f"{message} {' '.join(said[:5])}", ended
+
+    async def _look_at_all(self, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> Watched:
+        seen = await asyncio.gather(*(self._look_again(job, status, worker) for job, status in jobs))
+        return [(job, status) for (job, _), status in zip(jobs, seen, strict=True)]
+
+    async def _stop_all(self, jobs: Watched, worker: Worker) -> tuple[Watched, list[str]]:
+        """Stop what still runs, side by side; return what became of each, and a sentence on each that ran."""
+        ends = await asyncio.gather(*(self._end(job, status, worker) for job, status in jobs))
+        both = list(zip(jobs, ends, strict=True))
+        said = [said_of_cancel(job, end) for (job, status), end in both if not status.state.final]
+        return [(job, end or status) for (job, status), end in both], said
+
+    async def _end(self, job: Job, status: JobStatus, worker: Worker) -> JobStatus | None:
+        return status if status.state.final else await self._stop(job, worker)
 
     async def _look_again(self, job: Job, status: JobStatus, worker: Worker) -> JobStatus:
         """Return how a job is now; what was heard last if it cannot be asked."""
@@ -273,10 +313,10 @@ class WaitOperator(BaseOperator):
         if ti.try_number <= (getattr(ti, "max_tries", 0) or 0):
             self.log.warning("The job is left as it is; the next try will find it again")
             return
-        for job, status in jobs:
-            if not status.state.final:
-                self.log.warning("%s has no owner any more: this was the last try", job)
-                worker.run(self._stop(job, worker))
+        running = [(job, status) for job, status in jobs if not status.state.final]
+        for job, _ in running:
+            self.log.warning("%s has no owner any more: this was the last try", job)
+        worker.run(self._stop_all(running, worker))
 
     async def _stop(self, job: Job, worker: Worker) -> JobStatus | None:
         """Cancel a job and wait until it is seen to have ended; None if that could not be done."""
