@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ork_provider.testing.bigquery import FakeBigQuery
     from ork_provider.testing.bigquery_jobs import FakeJob, Outcome
     from ork_provider.testing.clock import FakeClock
+    from ork_provider.testing.dqops import FakeDqops
+    from ork_provider.testing.dqops_jobs import DqopsOutcome, FakeDqopsJob
     from ork_provider.testing.faults import Answer, Fault, Refused
     from ork_provider.testing.http_jobs import FakeHttpJob, FakeHttpJobs, HttpOutcome
     from ork_provider.testing.server import FakeServer, FaultRule, PortInUse, RecordedRequest, Route
@@ -29,6 +31,8 @@ _HOMES = {
     "bigquery": ("FakeBigQuery",),
     "bigquery_jobs": ("FakeJob", "Outcome"),
     "clock": ("FakeClock",),
+    "dqops": ("FakeDqops",),
+    "dqops_jobs": ("DqopsOutcome", "FakeDqopsJob"),
     "faults": ("Answer", "Fault", "Refused"),
     "http_jobs": ("FakeHttpJob", "FakeHttpJobs", "HttpOutcome"),
     "server": ("FakeServer", "FaultRule", "PortInUse", "RecordedRequest", "Route"),
@@ -38,8 +42,11 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Answer",
+    "DqopsOutcome",
     "FakeBigQuery",
     "FakeClock",
+    "FakeDqops",
+    "FakeDqopsJob",
     "FakeHttpJob",
     "FakeHttpJobs",
     "FakeJob",

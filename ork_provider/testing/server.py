@@ -164,6 +164,10 @@ class FakeServer:
     def authorize(self, request: RecordedRequest) -> None:
         """Raise `Refused` if the request may not enter; everybody may by default."""
 
+    def path_of(self, raw: web.BaseRequest) -> str:
+        """Return the path that routes and the log see: decoded, unless the service tells %2F from a slash."""
+        return raw.path
+
     # -- life ----------------------------------------------------------------------------------------------
 
     @property
@@ -286,7 +290,7 @@ class FakeServer:
         request = RecordedRequest(
             at=self.clock(),
             method=raw.method,
-            path=raw.path,
+            path=self.path_of(raw),
             query={name: values[0] for name, values in _query(raw.query_string).items()},
             headers={name.lower(): value for name, value in raw.headers.items()},
             body=await raw.read(),
