@@ -34,6 +34,7 @@ class Attempt:
     :param job: the job; before the service's answer the one we are going to ask for, None if it names its jobs
         itself
     :param submitted: whether the service has confirmed the job
+    :param findable: False if a request has been sent by which no job can be found again
     """
 
     nonce: str
@@ -43,6 +44,7 @@ class Attempt:
     deadline: datetime | None = None
     job: Job | None = None
     submitted: bool = False
+    findable: bool = True
 
     def confirmed(self, job: Job, at: datetime) -> Attempt:
         """Return the attempt after the service's answer."""
@@ -59,6 +61,7 @@ class Attempt:
             "deadline": self.deadline.isoformat() if self.deadline else "",
             "job": self.job.public_dict() if self.job else {},
             "submitted": self.submitted,
+            **({} if self.findable else {"findable": False}),
         }
 
     @classmethod
@@ -73,6 +76,7 @@ class Attempt:
                 deadline=datetime.fromisoformat(data["deadline"]) if data.get("deadline") else None,
                 job=job_from_dict(data["job"]) if data.get("job") else None,
                 submitted=bool(data.get("submitted")),
+                findable=bool(data.get("findable", True)),
             )
         except (KeyError, TypeError, ValueError) as exc:
             raise InvalidJob(

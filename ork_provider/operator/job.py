@@ -204,7 +204,7 @@ class JobOperator(WaitOperator):
 
     def _after_lost_answer(self, stored: Attempt, reason: str | None, start: Start) -> Attempt:
         """Go on from an intent of a service that names its jobs itself: it may have started one, or not."""
-        if self.can_resubmit and reason is None:
+        if self.can_resubmit and stored.findable and reason is None:
             return self._send_again(stored, start)
         looking = self._keep_trying(
             lambda: self.find_job(stored, start.request, start.worker), "Looking for the job of an earlier try"
@@ -214,7 +214,7 @@ class JobOperator(WaitOperator):
             self._retire(found, reason or "it was not answered", start.worker)
             self._guard.check()
             self._guard.answer_for()
-        if found is not None or self.can_find:
+        if found is not None or (self.can_find and stored.findable):
             return self._submit(self._new_attempt(start), start)
         if stored.max_tries == start.max_tries:
             raise no_retry(UnknownOutcome(LOST_ANSWER))
