@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "dev" / "constraints" / "constraints.txt"
+NO_DEPS = ROOT / "dev" / "constraints" / "no-deps.txt"
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
 VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 
@@ -71,7 +72,8 @@ def _known_to_uv(version: str) -> list[str]:
 
 def _fingerprint() -> str:
     """Return a hash of what a virtual environment follows from; a moved checkout needs a new one, too."""
-    parts = [str(ROOT).encode(), CONSTRAINTS.read_bytes(), (ROOT / "pyproject.toml").read_bytes()]
+    files = (CONSTRAINTS, NO_DEPS, ROOT / "pyproject.toml")
+    parts = [str(ROOT).encode(), *(file.read_bytes() for file in files)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -90,10 +92,11 @@ def _install(python: Path) -> None:
     uv = [str(venv / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(python)]
     what = ["-e", f"{ROOT}[sandbox]", "--group", f"{ROOT / 'pyproject.toml'}:dev", "-c", str(CONSTRAINTS)]
     _run([*pip, "-c", str(CONSTRAINTS), "pip", "uv"], "Could not install uv; is a package index in reach?")
-    try:
-        _run([*uv, *what], "uv could not install.")
-    except InstallError:  # pip knows of the indexes that only its own configuration names
-        _run([*pip, *what], f"Could not install the package and its tools into {venv.name}.")
+    for step in (what, ["--no-deps", "-r", str(NO_DEPS)]):
+        try:
+            _run([*uv, *step], "uv could not install.")
+        except InstallError:  # pip knows of the indexes that only its own configuration names
+            _run([*pip, *step], f"Could not install the package and its tools into {venv.name}.")
 
 
 def _run(command: list[str], failure: str) -> None:
