@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from ork_provider.testing.bigquery import FakeBigQuery
+from ork_provider.testing.dqops import FakeDqops
 from ork_provider.testing.google_connection import merged_connections
 from ork_provider.testing.http_jobs import FakeHttpJobs
 from ork_provider.testing.server import FakeServer
@@ -48,6 +49,7 @@ def _servers(options: argparse.Namespace) -> list[FakeServer]:
             data=options.data,
             latency=options.latency,
         ),
+        FakeDqops(options.host, options.dqops_port, running=options.running, latency=options.latency),
         FakeHttpJobs(options.host, options.http_port, running=options.running, latency=options.latency),
     ]
 
@@ -77,7 +79,7 @@ _port.__name__, _seconds.__name__ = "port", "seconds"  # as argparse names them 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ork_provider.testing",
-        description="Serve a fake BigQuery and a fake HTTP job API for Airflow DAGs, without a cloud.",
+        description="Serve fakes of BigQuery, DQOps and an HTTP job API for Airflow DAGs, without a cloud.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -85,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", metavar="DIR", help="run the SQL of BigQuery jobs over the files of this folder")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--bigquery-port", type=_port, default=0, metavar="PORT", help="port of BigQuery (default: a free one)")
+    add("--dqops-port", type=_port, default=0, metavar="PORT", help="port of DQOps (default: a free one)")
     add("--http-port", type=_port, default=0, metavar="PORT", help="port of the HTTP job API (default: a free one)")
     add("--latency", type=_seconds, default=0.0, metavar="S", help="seconds before every answer (default: %(default)s)")
     add("--running", type=_seconds, default=1.0, metavar="S", help="seconds that a job runs (default: %(default)s)")

@@ -17,6 +17,7 @@ import pytest
 from ork_provider.testing import FakeBigQuery
 
 COMMAND = [sys.executable, "-m", "ork_provider.testing"]
+CONNECTIONS = ["AIRFLOW_CONN_DQOPS_DEFAULT", "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", "AIRFLOW_CONN_HTTP_DEFAULT"]
 LINE = re.compile(r"export (AIRFLOW_CONN_\w+)='(\{.*\})'\n")
 
 
@@ -25,7 +26,7 @@ def started(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, di
     process = subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        matches = [LINE.fullmatch(process.stdout.readline()) for _ in range(2)]
+        matches = [LINE.fullmatch(process.stdout.readline()) for _ in CONNECTIONS]
         yield process, {match[1]: json.loads(match[2]) for match in matches if match}
     finally:
         process.kill()
@@ -48,6 +49,9 @@ def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
         http = connections["AIRFLOW_CONN_HTTP_DEFAULT"]
         assert http == {"conn_type": "http", "host": "127.0.0.1", "port": http["port"], "schema": "http"}
         assert httpx.post(f"http://127.0.0.1:{http['port']}/jobs").status_code == 202
+        dqops = connections["AIRFLOW_CONN_DQOPS_DEFAULT"]
+        assert httpx.get(f"{dqops['host']}/api/jobs/jobs").json()["jobs"] == []
+        assert sorted(connections) == CONNECTIONS
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
         assert (process.returncode, out, err) == (0, "", "")
@@ -104,7 +108,16 @@ def test_bad_arguments(options: list[str]) -> None:
 
 def test_help_names_every_option() -> None:
     shown = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=20, check=True).stdout
-    for option in ("--data", "--host", "--bigquery-port", "--http-port", "--latency", "--running", "[sandbox]"):
+    for option in (
+        "--data",
+        "--host",
+        "--bigquery-port",
+        "--dqops-port",
+        "--http-port",
+        "--latency",
+        "--running",
+        "[sandbox]",
+    ):
         assert option in shown
 
 
