@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ork_provider.errors import TryAgain
 from ork_provider.google import GoogleAccess
-from ork_provider.session import Request, Session, check, read_extra, send_as
+from ork_provider.session import Request, Response, Session, check, read_extra, send_as
 
 GoogleService = Literal["bigquery", "run", "dataproc"]
 
@@ -68,9 +68,17 @@ class GoogleApi:
 
         :param request: ``params``, ``json``, ``max_body``, ``timeout`` as in Request
         """
+        return read_object(*await self.send(method, path, **request))
+
+    async def send(self, method: str, path: str, **request: Any) -> tuple[Request, Response]:
+        """Send one request; return it with any answer."""
         asked = Request(method=method, url=await self.url(path), **request)
-        response = check(asked, await send_as(self._session.door, self, asked))
-        answer = response.json()
-        if not isinstance(answer, dict):
-            raise TryAgain(f"{asked}: expected a JSON object, got {type(answer).__name__}")
-        return answer
+        return asked, await send_as(self._session.door, self, asked)
+
+
+def read_object(asked: Request, response: Response) -> dict[str, Any]:
+    """Return the JSON object of a good answer, raise any other as our error."""
+    answer = check(asked, response).json()
+    if not isinstance(answer, dict):
+        raise TryAgain(f"{asked}: expected a JSON object, got {type(answer).__name__}")
+    return answer
