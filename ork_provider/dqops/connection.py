@@ -1,0 +1,148 @@
+"""Where a DQOps server is and who we are there, from an Airflow connection of type ``dqops``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from ork_provider.errors import BadRequest, NoConnection, OrkError, TryAgain, Unauthorized
+from ork_provider.session import Request, Response, Session, read_extra, refusal
+
+DQOPS_CONNECTION: dict[str, Any] = {"dqops_conn_id": "dqops_default"}
+"""Connection parameters of every DQOps operator and trigger."""
+
+DEFAULT_URL = "http://localhost:8888"
+"""Where DQOps is when neither a connection nor ``base_url`` says."""
+
+
+class DqopsAccess:
+    """One Airflow connection, over which several servers may be asked (``base_url`` of a job).
+
+    :param conn_id: ``dqops_default`` need not be defined: then there is no API key
+    """
+
+    def __init__(self, session: Session, conn_id: str) -> None:
+        self._session = session
+        self.conn_id = conn_id
+        self._undefined = False
+
+    async def connection(self) -> Any:
+        """Return the Airflow connection; None if it is the default one and not defined."""
+        if self._undefined:  # not looked up at every ask: in a triggerer that takes seconds
+            return None
+        try:
+            return await self._session.connection(self.conn_id)
+        except NoConnection:
+            if self.conn_id != DQOPS_CONNECTION["dqops_conn_id"]:
+                raise
+            self._undefined = True
+            return None
+
+    async def renew(self) -> None:
+        """Read the connection again."""
+        await self._session.renew_connection(self.conn_id)
+
+    async def extra(self) -> dict[str, Any]:
+        """Return the connection's extra."""
+        conn = await self.connection()
+        return read_extra(conn) if conn is not None else {}
+
+
+class DqopsServer:
+    """One server over one connection; see Credentials in session/credentials.py.
+
+    :param base_url: the server's base URL; None: the connection's
+    """
+
+    def __init__(self, access: DqopsAccess, base_url: str | None = None) -> None:
+        self._access = access
+        self._base_url = base_url
+
+    async def url(self) -> str:
+        """Return the base URL without a trailing slash."""
+        if self._base_url:
+            return self._base_url.rstrip("/")
+        conn = await self._access.connection()
+        if conn is None:
+            return DEFAULT_URL
+        return host_url(conn)
+
+    async def headers(self) -> dict[str, str]:
+        """Return the API key and the data domain; none for a server that the connection is not for."""
+        conn = await self._access.connection()
+        if conn is None or not await self._is_the_connections(conn):
+            return {}
+        headers = {"Authorization": f"Bearer {conn.password}"} if conn.password else {}
+        if domain := read_extra(conn).get("data_domain"):
+            headers["Cookie"] = f"DQODataDomain={check_domain(domain, self._access.conn_id)}"
+        return headers
+
+    async def _is_the_connections(self, conn: Any) -> bool:
+        """Whether we are at the connection's own server; a connection without a host is for any."""
+        return not conn.host or _origin(host_url(conn)) == _origin(await self.url())
+
+    async def renew(self, stale: Mapping[str, str] | None = None) -> None:
+        """Read the connection again."""
+        await self._access.renew()
+
+    async def verify(self) -> bool | str:
+        """Return the connection's ``verify``: False, True, or the path of a CA bundle."""
+        verify = (await self._access.extra()).get("verify", True)
+        if isinstance(verify, str) and verify.lower() in ("", "true", "false"):  # as a form's text field has it
+            return verify.lower() != "false"
+        return verify if isinstance(verify, bool | str) else True
+
+    async def check(self, asked: Request, response: Response) -> Response:
+        """Return a 2xx answer; raise any other as our error, a refused login with what to change."""
+        if 200 <= response.status < 300:
+            return response
+        error = refusal(asked, response)
+        if isinstance(error, TryAgain):
+            raise error
+        sent = "Authorization" in await self.headers()
+        raise _explain(error, response.status, f"Airflow connection {self._access.conn_id!r}", sent=sent)
+
+
+def _explain(error: OrkError, status: int, where: str, *, sent: bool) -> OrkError:
+    """Add to a refusal what a person must change."""
+    if status == 401:
+        what = (
+            "DQOps does not accept the API key (the password)" if sent else "DQOps wants an API key: set the password"
+        )
+        return Unauthorized(f"{error} {what} of {where}.")
+    if status == 403:
+        return BadRequest(f"{error} The API key (the password) of {where} may not do this.")
+    if 300 <= status < 400 and not sent:
+        return BadRequest(
+            f"{error} DQOps sends those to its login page who have no API key: authentication is on, and no API key "
+            f"was sent. Set the password of {where}, and its host to this server."
+        )
+    return error
+
+
+def host_url(conn: Any) -> str:
+    """Return a connection's base URL: its host, with its schema and port where the host does not name them."""
+    host = (conn.host or "").strip().rstrip("/")
+    if not host:
+        raise NoConnection(f"Airflow connection {conn.conn_id!r} has no host; set it to the base URL of DQOps.")
+    url = host if "://" in host else f"{conn.schema or 'http'}://{host}"
+    try:
+        parts = urlsplit(url)
+        netloc = f"{parts.netloc}:{conn.port}" if conn.port and not parts.port else parts.netloc
+    except ValueError as exc:
+        raise BadRequest(f"Airflow connection {conn.conn_id!r}: its host is not a URL: {exc}") from exc
+    return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
+
+
+def check_domain(domain: object, conn_id: str) -> str:
+    """Return the name of a data domain as a cookie holds it."""
+    if not isinstance(domain, str) or not re.fullmatch(r"[^\s\x00-\x20\x7f-\uffff;,\"\\]+", domain):
+        raise BadRequest(f"Airflow connection {conn_id!r}: {domain!r} in its extra is not the name of a data domain.")
+    return domain
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

@@ -1,0 +1,157 @@
+"""DqopsJob, and how a job's history entry reads: what it came to, and what its checks have found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from ork_provider.errors import InvalidJob, TryAgain
+from ork_provider.job import Job, JobState, JobStatus, describe
+
+
+@dataclass(frozen=True, kw_only=True)
+class DqopsJob(Job):
+    """A job of a DQOps server, of any type; it needs an id or a key.
+
+    :param job_id: the number that DQOps has given it
+    :param job_business_key: the key that whoever started it has given it; DQOps does not see to it that it is unique
+    :param base_url: base URL of the server; default: the connection's
+    """
+
+    kind: ClassVar[str] = "dqops"
+    service: ClassVar[str] = "ork_provider.dqops:DqopsService"
+
+    job_id: int | None = None
+    job_business_key: str | None = None
+    base_url: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.job_id is not None and type(self.job_id) is not int:
+            raise InvalidJob(f"DqopsJob.job_id: expected a number, got {describe(self.job_id)}.")
+        if self.job_id is None and not self.job_business_key:
+            raise InvalidJob("A DQOps job needs job_id or job_business_key.")
+        if self.base_url is not None:
+            check_base_url(self.base_url, "DqopsJob.base_url")
+
+    @property
+    def remote_id(self) -> str:
+        """The id as a text; the business key of a job whose id is not known."""
+        return str(self.job_business_key) if self.job_id is None else str(self.job_id)
+
+    def to_dict(self) -> dict[str, Any]:
+        """See Job; the id is a text, like that of every kind."""
+        return {**super().to_dict(), "job_id": self.remote_id}
+
+    @classmethod
+    def read_aliases(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Read an id that is written as a text; one that is the business key is none."""
+        job_id = data.get("job_id")
+        if isinstance(job_id, str) and job_id == data.get("job_business_key"):
+            return {**data, "job_id": None}
+        if isinstance(job_id, str) and re.fullmatch("[0-9]+", job_id):
+            return {**data, "job_id": int(job_id)}
+        return data
+
+    def __str__(self) -> str:
+        return f"DQOps job {self.remote_id}"
+
+
+def check_base_url(value: object, where: str) -> None:
+    """Raise InvalidJob for what is no base URL of a server."""
+    try:
+        good = isinstance(value, str) and urlsplit(value).scheme in ("http", "https") and urlsplit(value).hostname
+    except ValueError:
+        good = None
+    if not good:
+        raise InvalidJob(f"{where}: expected a URL such as 'http://dqops:8888', got {describe(value)}.")
+
+
+STATES = {
+    "queued": JobState.RUNNING,
+    "running": JobState.RUNNING,
+    "waiting": JobState.RUNNING,
+    "cancel_requested": JobState.RUNNING,
+    "finished": JobState.SUCCEEDED,
+    "failed": JobState.FAILED,
+    "cancelled": JobState.CANCELLED,
+}
+"""DQOps' words for a job's status, and what they mean."""
+
+COUNTS = ("executed_checks", "valid_results", "warnings", "errors", "fatals", "execution_errors")
+"""What DQOps counts of the checks of a job or a table."""
+
+MESSAGE_LIMIT = 2000
+
+
+def read_job(entry: Mapping[str, Any]) -> JobStatus:
+    """Read a job's history entry."""
+    word = entry.get("status")
+    state = STATES.get(word) if isinstance(word, str) else None
+    if state is None:
+        raise TryAgain(f"DQOps answered a job with the unknown status {describe(word)}")
+    bad = state in (JobState.FAILED, JobState.CANCELLED)
+    return JobStatus(
+        state=state,
+        remote_state=str(word),
+        message=say_error(entry.get("errorMessage")) if bad else "",
+        stats=read_stats(entry),
+    )
+
+
+def say_error(message: object) -> str:
+    """Return DQOps' own words for a failure, without the stack trace that may follow."""
+    if not message:
+        return ""
+    said, _, _ = re.sub(r"\n\s*(?=at )", "\x00", str(message)).partition("\x00")
+    return said.strip()[:MESSAGE_LIMIT]
+
+
+def read_id(entry: Mapping[str, Any]) -> int | None:
+    """Return the number under which an answer names its job, if it does."""
+    named = entry.get("jobId") or {}
+    number = named.get("jobId")
+    return number if type(number) is int else None
+
+
+def read_stats(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a job was and has found.
+
+    ``job_type``, ``duration_seconds`` (of an ended job, from its creation), and of a job that ran checks
+    ``highest_severity``, ``executed_checks``, ``valid_results``, ``warnings``, ``errors``, ``fatals`` and
+    ``execution_errors``.
+    """
+    parameters = (entry.get("parameters") or {}).get("runChecksParameters") or {}
+    found = {
+        "job_type": entry.get("jobType"),
+        "duration_seconds": _duration(entry),
+        **read_counts(parameters.get("run_checks_result") or {}, "highest_severity"),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def read_counts(result: Mapping[str, Any], severity: str) -> dict[str, Any]:
+    """Return the severity, under the name ``highest_severity``, and the counts of a result."""
+    counts = {name: int(result[name]) for name in COUNTS if result.get(name) is not None}
+    return {"highest_severity": result.get(severity), **counts}
+
+
+def _duration(entry: Mapping[str, Any]) -> float | None:
+    if STATES.get(str(entry.get("status"))) is JobState.RUNNING:
+        return None
+    began = _read_time((entry.get("jobId") or {}).get("createdAt"))
+    ended = _read_time(entry.get("statusChangedAt"))
+    if began is None or ended is None:
+        return None
+    return round((ended - began).total_seconds(), 3)
+
+
+def _read_time(text: object) -> datetime | None:
+    """Read an ISO 8601 time in UTC with any number of decimals; None for anything else."""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z", text) if isinstance(text, str) else None
+    if match is None:
+        return None
+    return datetime.fromisoformat(f"{match[1]}.{(match[2] or '')[:6]:0<6}+00:00")
