@@ -21,7 +21,11 @@ from ork_provider.errors import InvalidJob
 
 KINDS: dict[str, str] = {
     "bigquery": "ork_provider.bigquery:BigQueryJob",
+    "cloudrun": "ork_provider.cloud_run:CloudRunJob",
     "custom_http": "ork_provider.http:HttpJob",
+    "dataproc": "ork_provider.dataproc:DataprocJob",
+    "dataproc_batch": "ork_provider.dataproc:DataprocBatchJob",
+    "dqops": "ork_provider.dqops:DqopsJob",
 }
 """Every kind of job and where its class lives. A table, because a registry that imports fill is empty in
 the triggerer."""

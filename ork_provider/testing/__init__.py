@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ork_provider.testing.bigquery import FakeBigQuery
     from ork_provider.testing.bigquery_jobs import FakeJob, Outcome
     from ork_provider.testing.clock import FakeClock
+    from ork_provider.testing.dataproc import FakeDataproc
+    from ork_provider.testing.dataproc_jobs import DataprocOutcome, FakeDataprocBatch, FakeDataprocJob
     from ork_provider.testing.dqops import FakeDqops
     from ork_provider.testing.dqops_jobs import DqopsOutcome, FakeDqopsJob
     from ork_provider.testing.faults import Answer, Fault, Refused
@@ -31,6 +33,8 @@ _HOMES = {
     "bigquery": ("FakeBigQuery",),
     "bigquery_jobs": ("FakeJob", "Outcome"),
     "clock": ("FakeClock",),
+    "dataproc": ("FakeDataproc",),
+    "dataproc_jobs": ("DataprocOutcome", "FakeDataprocBatch", "FakeDataprocJob"),
     "dqops": ("FakeDqops",),
     "dqops_jobs": ("DqopsOutcome", "FakeDqopsJob"),
     "faults": ("Answer", "Fault", "Refused"),
@@ -42,9 +46,13 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Answer",
+    "DataprocOutcome",
     "DqopsOutcome",
     "FakeBigQuery",
     "FakeClock",
+    "FakeDataproc",
+    "FakeDataprocBatch",
+    "FakeDataprocJob",
     "FakeDqops",
     "FakeDqopsJob",
     "FakeHttpJob",

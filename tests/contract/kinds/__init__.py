@@ -6,12 +6,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from tests.contract.kinds.bigquery import bigquery
+from tests.contract.kinds.dataproc import dataproc
+from tests.contract.kinds.dataproc_batch import dataproc_batch
+from tests.contract.kinds.dqops import dqops
 from tests.contract.kinds.http import http
 from tests.contract.kinds.kind import Kind
 
 KINDS: dict[str, Callable[[], AbstractContextManager[Kind]]] = {
     "bigquery": bigquery,
     "custom_http": http,
+    "dataproc": dataproc,
+    "dataproc_batch": dataproc_batch,
+    "dqops": dqops,
 }
 
 __all__ = ["KINDS", "Kind"]

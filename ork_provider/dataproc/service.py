@@ -1,0 +1,128 @@
+"""DataprocJobService: the calls of Dataproc's jobs API that a job needs, over an Airflow Google connection.
+
+Source: https://cloud.google.com/dataproc/docs/reference/rest/v1/projects.regions.jobs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from ork_provider.dataproc.job import DataprocJob, read_job
+from ork_provider.errors import BadRequest, Conflict, NotFound, TryAgain
+from ork_provider.google.api import GOOGLE_CONNECTION, GoogleApi
+from ork_provider.job import Job, JobStatus, describe
+from ork_provider.service import Service
+from ork_provider.session import Session
+
+ENDPOINT = "https://dataproc.googleapis.com"
+STATUS_FIELDS = "status,statusHistory,yarnApplications,driverOutputResourceUri,driverControlFilesUri"
+"""What a poll asks for; a whole job would hold its arguments and properties every time."""
+
+STOPPING = frozenset({"CANCEL_PENDING", "CANCEL_STARTED", "CANCELLING"})
+NOT_YET = frozenset({"SETUP_DONE", "ATTEMPT_FAILURE"})
+"""States in which Dataproc refuses to cancel a job (400), although it has not ended; they pass."""
+
+
+class DataprocService(Service):
+    """What the services of jobs and of batches have in common."""
+
+    connection_defaults: ClassVar[dict[str, Any]] = GOOGLE_CONNECTION
+
+    def __init__(self, api: GoogleApi) -> None:
+        self.api = api
+
+    @classmethod
+    async def open(cls, session: Session, **connection: Any) -> DataprocService:
+        """See Service."""
+        await session.renew_connection(connection["gcp_conn_id"], if_old=True)
+        return cls(GoogleApi(session, "dataproc", ENDPOINT, **connection))
+
+    async def project_id(self) -> str:
+        """Return the connection's project."""
+        access = await self.api.access()
+        project = await access.project_id()
+        if not project:
+            raise BadRequest(
+                f"No project: neither project_id nor the connection {access.conn_id!r} names one. "
+                "Set project_id, or 'project' in the connection's extra."
+            )
+        return project
+
+    async def create(self, job: Job, path: str, **request: Any) -> dict[str, Any]:
+        """Send the request that starts a job; sort what its refusals mean.
+
+        :raises Conflict: another request has started a job of that id
+        """
+        try:
+            return await self.api.call("POST", path, **request)
+        except NotFound as exc:  # of the cluster, the project, the region: it does not come by itself
+            raise BadRequest(str(exc)) from exc
+        except Conflict as exc:
+            try:
+                await self.check(job)
+            except NotFound:
+                raise TryAgain(f"{exc}. But there is no {job}.") from exc
+            raise Conflict(str(exc), existing=job) from exc
+
+    async def stop(self, job: Job, path: str) -> None:
+        """Send the request that cancels a job; a refusal is no error when the job has ended or is being stopped."""
+        try:
+            await self.api.call("POST", path, json={})
+        except BadRequest as exc:
+            status = await self.check(job)
+            if status.state.final or status.remote_state in STOPPING:
+                return
+            if status.remote_state in NOT_YET or "cancellable states" in str(exc):
+                raise TryAgain(str(exc)) from exc
+            raise
+
+
+class DataprocJobService(DataprocService):
+    """Dataproc's jobs API."""
+
+    async def check(self, job: DataprocJob) -> JobStatus:
+        """Ask with jobs.get."""
+        answer = await self.api.call("GET", path_of(job), params={"fields": STATUS_FIELDS})
+        try:
+            return read_job(answer)
+        except (AttributeError, TypeError, ValueError, LookupError) as exc:
+            raise TryAgain(f"{job}: the answer is not a job: {describe(answer)}") from exc
+
+    async def submit(self, job: DataprocJob, request: Mapping[str, Any]) -> DataprocJob:
+        """Start with jobs.submit under our own id.
+
+        :param request: ``job`` as the API has it, and ``requestId``
+        """
+        resource = {**request["job"], "reference": {"projectId": job.project, "jobId": job.job_id}}
+        body = {"job": resource, "requestId": request["requestId"]}
+        answer = await self.create(job, f"{parent_of(job)}/jobs:submit", json=body)
+        return read_reference(answer, job)
+
+    async def cancel(self, job: DataprocJob) -> None:
+        """Stop with jobs.cancel."""
+        await self.stop(job, f"{path_of(job)}:cancel")
+
+
+def parent_of(job: DataprocJob) -> str:
+    """Return the path of a job's region."""
+    return f"/v1/projects/{quote(job.project, safe=':')}/regions/{quote(job.region, safe='')}"
+
+
+def path_of(job: DataprocJob) -> str:
+    """Return the path of a job's resource."""
+    return f"{parent_of(job)}/jobs/{quote(job.job_id, safe='')}"
+
+
+def read_reference(answer: Mapping[str, Any], job: DataprocJob) -> DataprocJob:
+    """Return the job as the answer names it, with the cluster that Dataproc chose."""
+    try:
+        named = answer["reference"]["jobId"]
+        cluster = (answer.get("placement") or {}).get("clusterName")
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise TryAgain(f"{job}: the answer is not a job: {describe(answer)}") from exc
+    if named != job.job_id:
+        raise TryAgain(f"{job}: the answer names another job, {named!r}")
+    return replace(job, cluster_name=cluster if isinstance(cluster, str) else job.cluster_name)

@@ -1,0 +1,307 @@
+"""A stateful fake of Dataproc's REST API v1: jobs of clusters and serverless batches, by the clock.
+
+Source: https://cloud.google.com/dataproc/docs/reference/rest
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ork_provider.testing import dataproc_requests as check
+from ork_provider.testing.dataproc_files import start_file
+from ork_provider.testing.dataproc_jobs import (
+    DataprocOutcome,
+    FakeDataprocBatch,
+    FakeDataprocJob,
+    FakeDataprocWork,
+    ScriptedWork,
+    Work,
+    timestamp,
+)
+from ork_provider.testing.dataproc_requests import refuse
+from ork_provider.testing.dataproc_resources import batch_resource, job_resource, operation_resource
+from ork_provider.testing.faults import Answer
+from ork_provider.testing.google_connection import GoogleServer
+from ork_provider.testing.processes import Processes
+from ork_provider.testing.server import RecordedRequest, Route
+
+Match = str | Callable[[Mapping[str, Any]], bool]
+
+PAGE = 20
+CANCELLABLE = ("PENDING", "RUNNING")
+
+
+class FakeDataproc(GoogleServer):
+    """Dataproc on 127.0.0.1: jobs.submit/get/list/cancel/delete, batches.create/get/list/delete, operations.
+
+    `pending` and `running` are the seconds that a job spends before and in RUNNING unless `script` says otherwise.
+    With `run_files=True` a PySpark job or batch whose `mainPythonFileUri` is a `file:///` one runs that file with
+    this Python; its output is the file that `driverOutputResourceUri` (a batch's `outputUri`) names. For
+    `require_auth` and `token_seconds` see `GoogleServer`.
+    """
+
+    service = "The fake Dataproc"
+    endpoint_name: ClassVar[str] = "dataproc"
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        pending: float = 0.2,
+        running: float = 1.0,
+        run_files: bool = False,
+        **server: Any,
+    ) -> None:
+        super().__init__(host, port, **server)
+        self.default = DataprocOutcome(pending=pending, running=running)
+        self.started: list[FakeDataprocJob] = []
+        self.started_batches: list[FakeDataprocBatch] = []
+        self._jobs: dict[tuple[str, str], FakeDataprocJob] = {}
+        self._batches: dict[tuple[str, str, str], FakeDataprocBatch] = {}
+        self._requests: dict[tuple[str, str, str], Any] = {}
+        self._scripts: list[tuple[Match, DataprocOutcome]] = []
+        self._processes = Processes(clock=self.clock)
+        self._logs = tempfile.TemporaryDirectory(prefix="ork-dataproc-") if run_files else None
+
+    def routes(self) -> list[Route]:
+        """List the API's methods that are served."""
+        jobs = "/v1/projects/{project}/regions/{region}/jobs"
+        batches = "/v1/projects/{project}/locations/{region}/batches"
+        operations = [f"/v1/projects/{{project}}/{place}/{{region}}/operations" for place in ("regions", "locations")]
+        return [
+            Route("POST", f"{jobs}:submit", self._submit),
+            Route("GET", jobs, self._list_jobs),
+            Route("GET", f"{jobs}/{{job_id}}", self._get_job),
+            Route("POST", f"{jobs}/{{job_id}}:cancel", self._cancel_job),
+            Route("DELETE", f"{jobs}/{{job_id}}", self._delete_job),
+            Route("POST", batches, self._create_batch),
+            Route("GET", batches, self._list_batches),
+            Route("GET", f"{batches}/{{batch_id}}", self._get_batch),
+            Route("DELETE", f"{batches}/{{batch_id}}", self._delete_batch),
+            *(Route("GET", f"{path}/{{name}}", self._get_operation) for path in operations),
+            *(Route("POST", f"{path}/{{name}}:cancel", self._cancel_operation) for path in operations),
+            Route("POST", "/token", self._token),
+        ]
+
+    def __exit__(self, *error: Any) -> None:
+        """Stop, and end the processes of `run_files`."""
+        super().__exit__(*error)
+        self._processes.stop()
+        if self._logs is not None:
+            self._logs.cleanup()
+
+    # -- for the test that looks inside --------------------------------------------------------------------
+
+    def script(self, match: Match, outcome: DataprocOutcome) -> None:
+        """Decide what happens to jobs and batches started from now on; the last script that matches wins.
+
+        `match` is a part of the job's or batch's JSON, or a callable of its dict.
+        """
+        self._scripts.insert(0, (match, outcome))
+
+    @property
+    def jobs(self) -> dict[str, FakeDataprocJob]:
+        """Every stored job by its id."""
+        return {job.job_id: job for job in list(self._jobs.values())}
+
+    @property
+    def batches(self) -> dict[str, FakeDataprocBatch]:
+        """Every stored batch by its id."""
+        return {batch.batch_id: batch for batch in list(self._batches.values())}
+
+    def live(self) -> list[FakeDataprocWork]:
+        """List the jobs and batches that have not ended."""
+        return [*self.live_jobs(), *self.live_batches()]
+
+    def live_jobs(self) -> list[FakeDataprocJob]:
+        """List the jobs that have not ended, oldest first."""
+        return [job for job in list(self._jobs.values()) if not job.ended]
+
+    def live_batches(self) -> list[FakeDataprocBatch]:
+        """List the batches that have not ended, oldest first."""
+        return [batch for batch in list(self._batches.values()) if not batch.ended]
+
+    @property
+    def cancelled(self) -> list[FakeDataprocWork]:
+        """The jobs and batches that were cancelled before they had ended."""
+        stored: list[FakeDataprocWork] = [*self._jobs.values(), *self._batches.values()]
+        return [item for item in stored if item.cancelled_at is not None]
+
+    # -- jobs ----------------------------------------------------------------------------------------------
+
+    def _submit(self, request: RecordedRequest, project: str, region: str) -> Answer:
+        body = check.json_object(request)
+        resource = check.checked_job(body, project)
+        request_id = check.checked_request_id(body.get("requestId"))
+        job = self._requests.get(("job", project, request_id or ""))
+        if job is None:
+            job = self._new_job(project, region, resource)
+            if request_id:
+                self._requests["job", project, request_id] = job
+        return self._job_answer(request, job)
+
+    def _new_job(self, project: str, region: str, resource: dict[str, Any]) -> FakeDataprocJob:
+        own_id = str(uuid.uuid4())
+        job_id = (resource.get("reference") or {}).get("jobId") or own_id
+        if (project, job_id) in self._jobs:
+            message = f"Already exists: Job projects/{project}/regions/{region}/jobs/{job_id}"
+            raise refuse(409, "ALREADY_EXISTS", message)
+        number, now = len(self.started) + 1, self.clock()
+        work = self._work(resource, now, own_id)
+        job = FakeDataprocJob(number, project, region, job_id, resource, now, work, self.clock, own_id)
+        self._jobs[project, job_id] = job
+        self.started.append(job)
+        return job
+
+    def _work(self, resource: dict[str, Any], now: float, name: str) -> Work:
+        outcome = self._scripted(resource)
+        if outcome is None and self._logs is not None:
+            work = start_file(resource, self._processes, Path(self._logs.name) / f"{name}.log")
+            if work is not None:
+                return work
+        return ScriptedWork(outcome or self.default, now)
+
+    def _scripted(self, resource: dict[str, Any]) -> DataprocOutcome | None:
+        text = json.dumps(resource, ensure_ascii=False)
+        for match, outcome in self._scripts:
+            if match in text if isinstance(match, str) else match(resource):
+                return outcome
+        return None
+
+    def _get_job(self, request: RecordedRequest, project: str, region: str, job_id: str) -> Answer:
+        return self._job_answer(request, self._find_job(project, region, job_id))
+
+    def _cancel_job(self, request: RecordedRequest, project: str, region: str, job_id: str) -> Answer:
+        job = self._find_job(project, region, job_id)
+        if job.state not in CANCELLABLE:
+            said = f"Cannot cancel jobId '{job_id}' in projectId '{project}' in state: '{job.state}'"
+            raise refuse(400, "FAILED_PRECONDITION", f"{said}; cancellable states: '[PENDING, RUNNING]'")
+        job.cancel()
+        return self._job_answer(request, job)
+
+    def _delete_job(self, request: RecordedRequest, project: str, region: str, job_id: str) -> Answer:
+        job = self._find_job(project, region, job_id)
+        _check_ended(job)
+        del self._jobs[project, job_id]
+        return Answer.json({})
+
+    def _find_job(self, project: str, region: str, job_id: str) -> FakeDataprocJob:
+        job = self._jobs.get((project, job_id))
+        if job is None or job.region != region:
+            raise refuse(404, "NOT_FOUND", f"Not found: Job projects/{project}/regions/{region}/jobs/{job_id}")
+        return job
+
+    def _job_answer(self, request: RecordedRequest, job: FakeDataprocJob) -> Answer:
+        return self._answer(request, job_resource(job, self.epoch_ms))
+
+    def _list_jobs(self, request: RecordedRequest, project: str, region: str) -> Answer:
+        jobs = [j for j in reversed(list(self._jobs.values())) if (j.project, j.region) == (project, region)]
+        wanted = [job for job in jobs if self._job_wanted(job, request)]
+        page, more = check.page_of(request, wanted, PAGE)
+        found = {"jobs": [job_resource(job, self.epoch_ms) for job in page]} if page else {}
+        return self._answer(request, {**found, **more})
+
+    def _job_wanted(self, job: FakeDataprocJob, request: RecordedRequest) -> bool:
+        cluster, active = request.query.get("clusterName"), "NON_ACTIVE" if job.ended else "ACTIVE"
+        if cluster and cluster != job.cluster_name:
+            return False
+        if text := request.query.get("filter"):
+            values = {"status.state": active, "insertTime": timestamp(self.epoch_ms(job.created_at))}
+            return check.matches(text, lambda name: values.get(name, _label(job, name)))
+        return request.query.get("jobStateMatcher", "ALL") in ("ALL", active)
+
+    # -- batches -------------------------------------------------------------------------------------------
+
+    def _create_batch(self, request: RecordedRequest, project: str, region: str) -> Answer:
+        resource = check.checked_batch(request)
+        request_id = check.checked_request_id(request.query.get("requestId"))
+        batch = self._requests.get(("batch", project, request_id or ""))
+        if batch is None:
+            batch = self._new_batch(project, region, resource, request.query.get("batchId"))
+            if request_id:
+                self._requests["batch", project, request_id] = batch
+        return self._answer(request, operation_resource(batch, self.epoch_ms))
+
+    def _new_batch(
+        self, project: str, region: str, resource: dict[str, Any], batch_id: str | None
+    ) -> FakeDataprocBatch:
+        own_id = str(uuid.uuid4())
+        key = (project, region, batch_id or own_id)
+        if key in self._batches:
+            message = f"Already exists: Failed to create batch: Batch projects/{project}/locations/{region}/{batch_id}"
+            raise refuse(409, "ALREADY_EXISTS", message)
+        number, now = len(self.started_batches) + 1, self.clock()
+        work = self._work(resource, now, own_id)
+        batch = FakeDataprocBatch(number, *key, resource, now, work, self.clock, own_id)
+        self._batches[key] = batch
+        self.started_batches.append(batch)
+        return batch
+
+    def _get_batch(self, request: RecordedRequest, project: str, region: str, batch_id: str) -> Answer:
+        batch = self._find_batch(project, region, batch_id)
+        return self._answer(request, batch_resource(batch, self.epoch_ms))
+
+    def _delete_batch(self, request: RecordedRequest, project: str, region: str, batch_id: str) -> Answer:
+        _check_ended(self._find_batch(project, region, batch_id))
+        del self._batches[project, region, batch_id]
+        return Answer.json({})
+
+    def _find_batch(self, project: str, region: str, batch_id: str) -> FakeDataprocBatch:
+        batch = self._batches.get((project, region, batch_id))
+        if batch is None:
+            name = f"projects/{project}/locations/{region}/batches/{batch_id}"
+            raise refuse(404, "NOT_FOUND", f"Not found: Batch {name}")
+        return batch
+
+    def _list_batches(self, request: RecordedRequest, project: str, region: str) -> Answer:
+        batches = [b for b in list(self._batches.values()) if (b.project, b.region) == (project, region)]
+        if request.query.get("orderBy") == "create_time desc":
+            batches.reverse()
+        text = request.query.get("filter", "")
+        wanted = [b for b in batches if check.matches(text, lambda name, b=b: self._batch_value(b, name))]  # type: ignore[misc]
+        page, more = check.page_of(request, wanted, PAGE)
+        found = {"batches": [batch_resource(batch, self.epoch_ms) for batch in page]} if page else {}
+        return self._answer(request, {**found, **more})
+
+    def _batch_value(self, batch: FakeDataprocBatch, name: str) -> str | None:
+        created = timestamp(self.epoch_ms(batch.created_at))
+        values = {"batch_id": batch.batch_id, "batch_uuid": batch.uuid, "state": batch.state, "create_time": created}
+        return values.get(name, _label(batch, name))
+
+    # -- operations ----------------------------------------------------------------------------------------
+
+    def _get_operation(self, request: RecordedRequest, project: str, region: str, name: str) -> Answer:
+        batch = self._find_operation(project, region, name)
+        return self._answer(request, operation_resource(batch, self.epoch_ms))
+
+    def _cancel_operation(self, request: RecordedRequest, project: str, region: str, name: str) -> Answer:
+        batch = self._find_operation(project, region, name)
+        if batch.ended:
+            raise refuse(400, "FAILED_PRECONDITION", f"The operation {batch.operation} has ended: {batch.state}")
+        batch.cancel()
+        return Answer.json({})
+
+    def _find_operation(self, project: str, region: str, name: str) -> FakeDataprocBatch:
+        for batch in self._batches.values():
+            if (batch.project, batch.region, batch.uuid) == (project, region, name):
+                return batch
+        message = f"Not found: Operation projects/{project}/regions/{region}/operations/{name}"
+        raise refuse(404, "NOT_FOUND", message)
+
+
+def _label(item: FakeDataprocWork, name: str) -> str | None:
+    """Return the label that a filter means by `labels.key` or `labels.[key]`."""
+    if not name.startswith("labels."):
+        return None
+    return item.labels.get(name.removeprefix("labels.").strip("[]"))
+
+
+def _check_ended(item: FakeDataprocWork) -> None:
+    if not item.ended:
+        raise refuse(400, "FAILED_PRECONDITION", f"{item.name!r} is {item.state} and cannot be deleted")
