@@ -4,20 +4,100 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from ork_provider.errors import OrkError
+from ork_provider.errors import NotFound, OrkError
 from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand
 from ork_provider.service import Services
 from ork_provider.waiting import FAILED, SUCCESS, Clock, Outcome, Policy, keep_trying
+
+T = TypeVar("T")
 
 CANCEL_BUDGET = 27.0
 """Seconds for the cancels of one wait, made side by side."""
 
 SEE_END = 10.0
 """Seconds for which cancelled jobs are watched, so that the result says how they ended."""
+
+
+Watched = list[tuple[Job, JobStatus]]
+"""Jobs, each with what was heard of it last."""
+
+SETTLE = 30.0
+"""Seconds within which a cancelled job must be seen to have ended."""
+
+
+@dataclass(kw_only=True)
+class Ender:
+    """Sees to the end of jobs from a worker: looks how they are, cancels them, and waits until that is seen."""
+
+    services: Services
+    clock: Clock
+    log: logging.Logger | Any
+    error_budget: float
+
+    async def look_at_all(self, jobs: Sequence[tuple[Job, JobStatus]]) -> Watched:
+        """Return how jobs are now; of one that cannot be asked, what was heard last."""
+        seen = await asyncio.gather(*(self._look(job, status) for job, status in jobs))
+        return [(job, status) for (job, _), status in zip(jobs, seen, strict=True)]
+
+    async def _look(self, job: Job, status: JobStatus) -> JobStatus:
+        if status.state.final:
+            return status
+        try:
+            return await self.ask(job, SETTLE) or status
+        except OrkError as exc:
+            self.log.warning("%s: %s", job, exc)
+            return status
+
+    async def stop_all(self, jobs: Sequence[tuple[Job, JobStatus]]) -> tuple[Watched, list[str]]:
+        """Stop what still runs, side by side; return what became of each, and a sentence on each that ran."""
+        running = [job for job, status in jobs if not status.state.final]
+        ends = dict(zip(running, await asyncio.gather(*map(self.stop, running)), strict=True))
+        said = [said_of_cancel(job, end) for job, end in ends.items()]
+        return [(job, ends.get(job) or status) for job, status in jobs], said
+
+    async def stop(self, job: Job) -> JobStatus | None:
+        """Cancel a job and wait until it is seen to have ended; None if that could not be done."""
+        try:
+            await self._keep_trying(lambda: self.services.cancel(job), f"Cancelling {job}", SETTLE)
+            return await self.settle(job, SETTLE)
+        except OrkError as exc:
+            self.log.error("%s", cancel_by_hand(job, exc))
+            return None
+
+    async def settle(self, job: Job, seconds: float) -> JobStatus | None:
+        """Ask every second until the job has ended, for so many seconds; return what was heard last."""
+        until = self.clock.monotonic() + seconds
+        while True:
+            status = await self.ask(job, seconds + 1)
+            if status is None or status.state.final or self.clock.monotonic() >= until:
+                return status
+            await self.clock.sleep(1.0)
+
+    async def ask(self, job: Job, budget: float | None = None) -> JobStatus | None:
+        """Ask how a job is, forgiving what may pass; None if the service does not know it."""
+        try:
+            return await self._keep_trying(lambda: self.services.check(job), f"Asking for {job}", budget)
+        except NotFound:
+            return None
+
+    async def _keep_trying(self, call: Callable[[], Awaitable[T]], what: str, budget: float | None) -> T:
+        policy = Policy(error_budget=min(budget or self.error_budget, self.error_budget))
+        return await keep_trying(call, policy=policy, clock=self.clock, log=self.log, what=what)
+
+
+def said_of_cancel(job: Job, status: JobStatus | None) -> str:
+    """Say what became of a job that was asked to stop."""
+    if status is None:
+        return f"{job} could not be seen to end; see {job.link or 'the service'}."
+    if status.state is JobState.CANCELLED:
+        return f"{job} was cancelled, and the service confirms it."
+    if status.state.final:
+        return f"{job} had ended by then: {status.state.value}."
+    return f"{job} was asked to stop but still runs; see {job.link or 'the service'}."
 
 
 async def cancel_all(

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ork_provider.job import Job
 
@@ -84,11 +84,15 @@ class JobError(OrkError):
     """What a job came to when that is not success.
 
     :param job: the job's dict with state, message, stats and link, as in the trigger's event
+    :param jobs: the dicts of all jobs that the task waited for
     """
 
-    def __init__(self, message: str, *, job: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, message: str, *, job: Mapping[str, Any] | None = None, jobs: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
         super().__init__(message)
         self.job = dict(job or {})
+        self.jobs = [dict(one) for one in (jobs if jobs is not None else [self.job] if job else [])]
 
     @property
     def state(self) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ork_provider.errors import InvalidJob
 from ork_provider.http.json_path import check_path
 from ork_provider.job import Job, JobState, describe
-from ork_provider.session import MAX_BODY
+from ork_provider.session import MAX_BODY, is_secret
 
 USUAL_FAILURES = ("failed", "failure", "error", "cancelled", "canceled", "aborted")
 """Values that mean failure when ``failure_value`` names none; an empty list means that none does."""
@@ -19,17 +19,6 @@ USUAL_FAILURES = ("failed", "failure", "error", "cancelled", "canceled", "aborte
 CANCELLED_WORDS = ("cancelled", "canceled", "aborted", "killed")
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
-
-_SECRET_HEADERS = (
-    "authorization",
-    "cookie",
-    "token",
-    "secret",
-    "password",
-    "api-key",
-    "apikey",
-    "credential",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,11 +147,6 @@ def among(value: Any, wanted: Any) -> bool:
 
 def _same(a: Any, b: Any) -> bool:
     return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
-
-
-def is_secret(header: str) -> bool:
-    """Whether a header's value must not be seen."""
-    return any(word in header.lower() for word in _SECRET_HEADERS)
 
 
 @cache  # once per process and set of names

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ork_provider.attempt import Attempt
 from ork_provider.errors import BadRequest, InvalidJob, TryAgain, UnknownOutcome
-from ork_provider.http.job import HttpJob, check_http_fields, is_secret
+from ork_provider.http.job import HttpJob, check_http_fields
 from ork_provider.http.json_path import MISSING, check_path, find
 from ork_provider.http.service import HTTP_CONNECTION, HttpService, fill, same_origin, status_url_of
 from ork_provider.job import Job, JobStatus, describe
 from ork_provider.operator import JobOperator, WaitOperator
+from ork_provider.session import hide_headers, is_secret
 from ork_provider.trigger import JobTrigger
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ class _HttpOperator(WaitOperator):
 
     trigger_class = HttpJobTrigger
     method: str
-    headers: dict[str, str] | None
 
     def __init__(
         self,
@@ -81,6 +81,15 @@ class _HttpOperator(WaitOperator):
         self.cancel_method = cancel_method
         self.result_field = result_field
         self.max_body_bytes = max_body_bytes
+
+    @property
+    def headers(self) -> Any:
+        """The headers; secret ones are rendered, but not shown."""
+        return self._headers
+
+    @headers.setter
+    def headers(self, value: Any) -> None:
+        self._headers = hide_headers(value)
 
     def _check_status_fields(self) -> None:
         check_http_fields(self, str(self))
@@ -240,7 +249,7 @@ class HttpJobOperator(_HttpOperator, JobOperator):
 
     async def _headers_for(self, url: str, service: HttpService) -> dict[str, str]:
         """Return the headers; without the secret ones if the answer has sent us to another server."""
-        headers = self.headers or {}
+        headers = dict(self.headers or {})
         if same_origin(await service.full_url(self.endpoint), await service.full_url(url)):
             return headers
         return {name: value for name, value in headers.items() if not is_secret(name)}
@@ -327,7 +336,7 @@ class HttpJobSensor(_HttpOperator):
                 self.endpoint,
                 method=self.method,
                 body=self.data,
-                headers=self.headers or {},
+                headers=dict(self.headers or {}),
                 cancel_url=self.cancel_url,
                 result_url=self.result_url,
             )

@@ -5,23 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ork_provider.attempt import Attempt, AttemptStore, hash_request, new_nonce
 from ork_provider.errors import BadRequest, Conflict, JobError, Killed, TryAgain, UnknownOutcome
 from ork_provider.job import Job, JobState, JobStatus, describe_job
-from ork_provider.operator.outcome import said_of_cancel
-from ork_provider.operator.wait import WaitOperator
+from ork_provider.operator.owner import OwnerOperator, no_retry
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from ork_provider.worker import Worker
-
-ON_EXISTING = ("reattach", "new", "fail")
-
-CLEAR_GRACE = 5.0
-"""Seconds that a cleared task leaves the triggerer to cancel the old job, before it does so itself."""
 
 INTENT_GRACE = 60.0
 """Seconds after an intent in which a job that the service does not know may still appear."""
@@ -55,27 +49,12 @@ class Start:
         return int(getattr(self.context["ti"], "max_tries", 0) or 0)
 
 
-def no_retry(exc: UnknownOutcome) -> Exception:
-    """Return an error after which Airflow does not try again: only a person can know what to do."""
-    from airflow.sdk.exceptions import AirflowFailException
-
-    return AirflowFailException(str(exc))
-
-
-class JobOperator(WaitOperator):
+class JobOperator(OwnerOperator):
     """Starts one job, waits for it without holding a worker, and returns what it came to.
 
-    :param on_existing: what to do with a job of an earlier try that still runs: ``"reattach"`` waits for it
-        (unless the request has changed or the task was cleared: then it is cancelled first), ``"new"`` cancels
-        it and starts another, ``"fail"`` fails
+    What a next try does with the job of an earlier one says ``on_existing``; a request that has changed since ends
+    that job too.
     """
-
-    submits: ClassVar[bool] = True
-
-    def __init__(self, *, on_existing: str = "reattach", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.on_existing = on_existing
-        self.check_choice("on_existing", on_existing, ON_EXISTING)
 
     # What a subclass says ------------------------------------------------------------------------
 
@@ -148,7 +127,7 @@ class JobOperator(WaitOperator):
             self.log.info("%s of an earlier try is %s; it is not started again", job, status.state.value)
             return replace(stored, job=job)
         if status is not None and not status.state.final:
-            self._retire(job, reason or "on_existing='new'", start.worker)
+            self._retire([job], reason or "on_existing='new'", start.worker)
         self._guard.check()
         self._guard.answer_for()
         if status is None and reason is None and not stored.submitted:
@@ -177,7 +156,7 @@ class JobOperator(WaitOperator):
         """Ask for the stored job; None if its service does not know it, twice in a row and not for its youth."""
         misses = 0
         while True:
-            status = worker.run_interruptible(self._ask_calmly(job, worker))
+            status = worker.run_interruptible(self._ender(worker).ask(job))
             misses += 1
             same_id = reason is None and not stored.submitted  # sent again under its id: no need to know
             if status is not None or same_id:
@@ -190,18 +169,6 @@ class JobOperator(WaitOperator):
     async def _nap(self, seconds: float) -> None:
         await self.clock.sleep(seconds)
 
-    def _retire(self, job: Job, reason: str, worker: Worker) -> None:
-        """See that an old job has ended: leave a kill that is under way its time, then cancel."""
-        self.log.info("%s of an earlier try still runs, but %s: it must end first", job, reason)
-        status = worker.run_interruptible(self._settled(job, worker, CLEAR_GRACE))
-        if status is not None and not status.state.final:
-            status = worker.run(self._stop(job, worker))
-        if status is None or not status.state.final:
-            raise JobError(
-                f"{job} of an earlier try could not be seen to end, and two must not run at once. "
-                f"Cancel it by hand and clear the task: {job.link or 'in the service'}"
-            )
-
     def _after_lost_answer(self, stored: Attempt, reason: str | None, start: Start) -> Attempt:
         """Go on from an intent of a service that names its jobs itself: it may have started one, or not."""
         if self.can_resubmit and stored.findable and reason is None:
@@ -211,7 +178,7 @@ class JobOperator(WaitOperator):
         )
         if (found := start.worker.run(looking)) is not None:
             self._guard.answer_for(found)
-            self._retire(found, reason or "it was not answered", start.worker)
+            self._retire([found], reason or "it was not answered", start.worker)
             self._guard.check()
             self._guard.answer_for()
         if found is not None or (self.can_find and stored.findable):
@@ -297,12 +264,7 @@ class JobOperator(WaitOperator):
             start.uncertain = uncertain
             raise
 
-    def cancel_stored(self, context: Context) -> None:
-        """Cancel the job that the task state store names, after Airflow gave up on the trigger."""
+    def stored_jobs(self, context: Context) -> Sequence[Job]:
+        """See OwnerOperator."""
         stored = AttemptStore(context, self.log).load()
-        if stored is None or stored.job is None or not self.cancel_on_timeout:
-            return
-        job, _ = self.revive(stored.job, JobStatus(state=JobState.RUNNING))
-        with self._worker() as worker:
-            status = worker.run(self._stop(job, worker))
-        self.log.error("Airflow gave up on the trigger. %s", said_of_cancel(job, status))
+        return [stored.job] if stored and stored.job else []

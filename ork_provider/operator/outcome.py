@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow.sdk.exceptions import AirflowFailException
+
 from ork_provider.errors import JobCancelled, JobError, JobFailed, JobLost, TimedOut
 from ork_provider.job import Job, JobState, JobStatus, describe, describe_job, job_from_dict
 from ork_provider.waiting import ERROR, FAILED, SUCCESS, TIMEOUT
@@ -43,21 +45,42 @@ def read_status(listed: Mapping[str, Any]) -> JobStatus:
 
 def failure(verdict: str, message: str, jobs: Sequence[tuple[Job, JobStatus]]) -> JobError:
     """Return the exception for a wait that did not end in success."""
-    bad = next(((j, s) for j, s in jobs if s.state is not JobState.SUCCEEDED), None)
-    job = describe_job(*bad) if bad else {}
+    listed = [describe_job(*one) for one in jobs]
+    bad = [one for one in listed if one["state"] != JobState.SUCCEEDED.value]
     if verdict == TIMEOUT:
-        return TimedOut(message, job=job)
-    kinds = {JobState.FAILED: JobFailed, JobState.CANCELLED: JobCancelled, JobState.LOST: JobLost}
-    kind = kinds.get(bad[1].state, JobError) if bad else JobError
-    return kind(message, job=job)
+        return TimedOut(message, job=bad[0] if bad else {}, jobs=listed)
+    ended = [one for one in bad if one["state"] in _ERRORS]
+    kind = _ERRORS[ended[0]["state"]] if ended and verdict == FAILED else JobError
+    return kind(message, job=(ended or bad or [{}])[0], jobs=listed)
 
 
-def said_of_cancel(job: Job, status: JobStatus | None) -> str:
-    """Say what became of a job that was asked to stop."""
-    if status is None:
-        return f"{job} could not be seen to end; see {job.link or 'the service'}."
-    if status.state is JobState.CANCELLED:
-        return f"{job} was cancelled, and the service confirms it."
-    if status.state.final:
-        return f"{job} had ended by then: {status.state.value}."
-    return f"{job} was asked to stop but still runs; see {job.link or 'the service'}."
+_ERRORS: dict[str, type[JobError]] = {
+    JobState.FAILED.value: JobFailed,
+    JobState.CANCELLED.value: JobCancelled,
+    JobState.LOST.value: JobLost,
+}
+
+
+class FailedForGood(JobFailed, AirflowFailException):
+    """The job failed, and asking again would find the same: Airflow does not try again."""
+
+
+class CancelledForGood(JobCancelled, AirflowFailException):
+    """The job was cancelled, and asking again would find the same: Airflow does not try again."""
+
+
+class LostForGood(JobLost, AirflowFailException):
+    """The service does not know the job any more, and will not again: Airflow does not try again."""
+
+
+_FOR_GOOD: dict[type[JobError], type[JobError]] = {
+    JobFailed: FailedForGood,
+    JobCancelled: CancelledForGood,
+    JobLost: LostForGood,
+}
+
+
+def for_good(error: JobError) -> JobError:
+    """Return an error that stays true as one after which Airflow tries no more; for tasks that only watch."""
+    kind = _FOR_GOOD.get(type(error))
+    return kind(str(error), job=error.job, jobs=error.jobs) if kind else error

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 
-from ork_provider.ending import end_rest
-from ork_provider.errors import InvalidJob, NotFound, OrkError
-from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand, describe, describe_job
-from ork_provider.operator.outcome import failure, read_event, said_of_cancel
+from ork_provider.ending import Ender, end_rest, said_of_cancel
+from ork_provider.errors import InvalidJob, OrkError
+from ork_provider.job import Job, JobState, JobStatus, describe, describe_job
+from ork_provider.operator.outcome import failure, read_event
 from ork_provider.trigger import JobTrigger
 from ork_provider.waiting import (
     ERROR,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 T = TypeVar("T")
-Watched = list[tuple[Job, JobStatus]]
 
 DEFER_GRACE = timedelta(minutes=5)
 """How much later than ours Airflow's own trigger timeout is set: it is only a net."""
@@ -50,9 +50,6 @@ LONGEST = 10 * 365 * 24 * 3600
 
 EARLIER = 5.0
 """Seconds before ``execution_timeout`` at which a job's deadline is, so that its end can be seen to."""
-
-SETTLE = 30.0
-"""Seconds within which a cancelled job must be seen to have ended."""
 
 
 class ConsoleLink(BaseOperatorLink):
@@ -90,6 +87,8 @@ class WaitOperator(BaseOperator):
     trigger_class: ClassVar[type[JobTrigger]]
     operator_extra_links = (ConsoleLink(),)
     job_link: str | None = None
+    carried: Mapping[str, Any] = MappingProxyType({})
+    """Arguments of ``execute_complete`` that Airflow keeps while the task is deferred."""
     clock: Clock = SystemClock()
     _switch: KillSwitch | None = None
 
@@ -204,7 +203,7 @@ class WaitOperator(BaseOperator):
         )
         net = max(deadline - now, timedelta(0)) + DEFER_GRACE if deadline else None
         self.log.info("Deferring; the triggerer waits for %s", ", ".join(map(str, jobs[:5])))
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=net)
+        self.defer(trigger=trigger, method_name="execute_complete", kwargs=dict(self.carried) or None, timeout=net)
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Turn the trigger's event into the task's result or its failure."""
@@ -267,43 +266,19 @@ class WaitOperator(BaseOperator):
         self, message: str, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker
     ) -> tuple[str, str, list[tuple[Job, JobStatus]]]:
         """Look once more at what did not end in time, cancel it if that is ours to do, and say what became of it."""
-        looked = worker.run(self._look_at_all(jobs, worker))
+        looked = worker.run(self._ender(worker).look_at_all(jobs))
         states = [status.state for _, status in looked]
         running = JobState.RUNNING in states
         if looked and states.count(JobState.SUCCEEDED) >= needed(self.until, len(looked)):
             if running and self.cancel_rest:
-                looked, _ = worker.run(self._stop_all(looked, worker))
+                looked, _ = worker.run(self._ender(worker).stop_all(looked))
             return SUCCESS, f"{message} But by then it had ended well.", looked
         if looked and not running:
             return FAILED, f"{message} {' '.join(said_of_cancel(job, status) for job, status in looked[:5])}", looked
         if not self.cancel_on_timeout:
             return TIMEOUT, f"{message} What still runs was left running (cancel_on_timeout=False).", looked
-        ended, said = worker.run(self._stop_all(looked, worker))
+        ended, said = worker.run(self._ender(worker).stop_all(looked))
         return TIMEOUT, f"{message} {' '.join(said[:5])}", ended
-
-    async def _look_at_all(self, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> Watched:
-        seen = await asyncio.gather(*(self._look_again(job, status, worker) for job, status in jobs))
-        return [(job, status) for (job, _), status in zip(jobs, seen, strict=True)]
-
-    async def _stop_all(self, jobs: Watched, worker: Worker) -> tuple[Watched, list[str]]:
-        """Stop what still runs, side by side; return what became of each, and a sentence on each that ran."""
-        ends = await asyncio.gather(*(self._end(job, status, worker) for job, status in jobs))
-        both = list(zip(jobs, ends, strict=True))
-        said = [said_of_cancel(job, end) for (job, status), end in both if not status.state.final]
-        return [(job, end or status) for (job, status), end in both], said
-
-    async def _end(self, job: Job, status: JobStatus, worker: Worker) -> JobStatus | None:
-        return status if status.state.final else await self._stop(job, worker)
-
-    async def _look_again(self, job: Job, status: JobStatus, worker: Worker) -> JobStatus:
-        """Return how a job is now; what was heard last if it cannot be asked."""
-        if status.state.final:
-            return status
-        try:
-            return await self._ask_calmly(job, worker, SETTLE) or status
-        except OrkError as exc:
-            self.log.warning("%s: %s", job, exc)
-            return status
 
     def _abandon(self, context: Context, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> None:
         """After an error of the watch itself: leave the job to the next try, or cancel it if there is none."""
@@ -316,36 +291,14 @@ class WaitOperator(BaseOperator):
         running = [(job, status) for job, status in jobs if not status.state.final]
         for job, _ in running:
             self.log.warning("%s has no owner any more: this was the last try", job)
-        worker.run(self._stop_all(running, worker))
-
-    async def _stop(self, job: Job, worker: Worker) -> JobStatus | None:
-        """Cancel a job and wait until it is seen to have ended; None if that could not be done."""
-        try:
-            await self._keep_trying(lambda: worker.services.cancel(job), f"Cancelling {job}", budget=SETTLE)
-            return await self._settled(job, worker, SETTLE)
-        except OrkError as exc:
-            self.log.error("%s", cancel_by_hand(job, exc))
-            return None
-
-    async def _settled(self, job: Job, worker: Worker, seconds: float) -> JobStatus | None:
-        """Ask every second until the job has ended, for so many seconds; return what was heard last."""
-        until = self.clock.monotonic() + seconds
-        while True:
-            status = await self._ask_calmly(job, worker, seconds + 1)
-            if status is None or status.state.final or self.clock.monotonic() >= until:
-                return status
-            await self.clock.sleep(1.0)
-
-    async def _ask_calmly(self, job: Job, worker: Worker, budget: float | None = None) -> JobStatus | None:
-        """Ask how a job is, forgiving what may pass; None if the service does not know it."""
-        try:
-            return await self._keep_trying(lambda: worker.services.check(job), f"Asking for {job}", budget)
-        except NotFound:
-            return None
+        worker.run(self._ender(worker).stop_all(running))
 
     async def _keep_trying(self, call: Callable[[], Awaitable[T]], what: str, budget: float | None = None) -> T:
         policy = Policy(error_budget=min(budget or self.error_budget, self.error_budget))
         return await keep_trying(call, policy=policy, clock=self.clock, log=self.log, what=what)
+
+    def _ender(self, worker: Worker) -> Ender:
+        return Ender(services=worker.services, clock=self.clock, log=self.log, error_budget=self.error_budget)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; when Airflow itself gave up on the trigger, cancel the job before the task fails."""

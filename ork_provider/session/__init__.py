@@ -26,6 +26,7 @@ from ork_provider.session.door import (
     proxy_for,
     tls_context,
 )
+from ork_provider.session.secrets import Headers, hide_headers, is_secret, secrets_of
 
 __all__ = [
     "CONNECTION_TTL",
@@ -36,17 +37,21 @@ __all__ = [
     "AiohttpDoor",
     "Credentials",
     "Door",
+    "Headers",
     "HttpxDoor",
     "ReadConnection",
     "Request",
     "Response",
     "Session",
     "check",
+    "hide_headers",
+    "is_secret",
     "proxy_for",
     "read_connection",
     "read_extra",
     "refusal",
     "retry_after",
+    "secrets_of",
     "send_as",
     "shared_session",
     "tls_context",

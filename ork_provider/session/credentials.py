@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from ork_provider.session.door import Door, Request, Response
+from ork_provider.session.secrets import scrub
 
 
 class Credentials(Protocol):
@@ -22,13 +23,18 @@ class Credentials(Protocol):
 
 
 async def send_as(door: Door, credentials: Credentials, request: Request) -> Response:
-    """Send with credentials; a 401 renews them and asks once more. Any other answer is returned as it is."""
+    """Send with credentials; a 401 renews them and asks once more.
+
+    Any other answer is returned as it is, a refusal without the secrets that we sent.
+    """
     signed = await credentials.headers()
-    response = await door.send(_sign(request, signed))
+    sent = _sign(request, signed)
+    response = await door.send(sent)
     if response.status == 401:
         await credentials.renew(signed)
-        response = await door.send(_sign(request, await credentials.headers()))
-    return response
+        sent = _sign(request, await credentials.headers())
+        response = await door.send(sent)
+    return scrub(sent, response)
 
 
 def _sign(request: Request, headers: Mapping[str, str]) -> Request:

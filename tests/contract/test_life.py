@@ -165,9 +165,9 @@ def test_job_without_an_owner_is_cancelled(kind: Kind) -> None:
 @pytest.mark.parametrize("fault", [Fault.status(403), Fault.status(503)], ids=lambda fault: fault.kind)
 def test_deadline_cancels_what_cannot_be_asked(kind: Kind, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that does not answer at the deadline is told to cancel all the same."""
-    from ork_provider.operator import wait as wait_operator
+    from ork_provider import ending
 
-    monkeypatch.setattr(wait_operator, "SETTLE", 0.5)
+    monkeypatch.setattr(ending, "SETTLE", 0.5)
     kind.script(60, True)
     task = Task()
     operator = kind.operator()

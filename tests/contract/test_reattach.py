@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from ork_provider import ending
 from ork_provider.errors import BadRequest, JobError, JobFailed, Killed, TryAgain
 from ork_provider.operator import job as job_operator
+from ork_provider.operator import owner
 from ork_provider.testing import Fault
 from tests.contract.kinds import Kind
 from tests.support.task import Task
@@ -112,7 +114,7 @@ def test_one_404_starts_no_second_job(kind: Kind) -> None:
 
 def test_changed_request_ends_the_old_job_first(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the user has changed the task, the old job's result is not wanted: it is cancelled, then another starts."""
-    monkeypatch.setattr(job_operator, "CLEAR_GRACE", 0.0)
+    monkeypatch.setattr(owner, "CLEAR_GRACE", 0.0)
     task = first_try(kind)
     kind.script(0.2, True)
     result = task.retry().run(kind.operator(what=2))
@@ -133,7 +135,7 @@ def test_changed_request_does_not_take_an_old_result(kind: Kind) -> None:
 
 def test_cleared_task_starts_anew(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clear asks for a new job, after the old one has ended; never two at once."""
-    monkeypatch.setattr(job_operator, "CLEAR_GRACE", 0.0)
+    monkeypatch.setattr(owner, "CLEAR_GRACE", 0.0)
     task = first_try(kind)
     kind.script(0.2, True)
     assert task.clear().run(kind.operator())["state"] == "succeeded"
@@ -162,7 +164,7 @@ def test_clear_leaves_the_triggerer_its_kill(kind: Kind) -> None:
 
 def test_on_existing_new(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """on_existing='new' ends the old job and starts another on every try."""
-    monkeypatch.setattr(job_operator, "CLEAR_GRACE", 0.0)
+    monkeypatch.setattr(owner, "CLEAR_GRACE", 0.0)
     task = first_try(kind)
     kind.script(0.2, True)
     task.retry().run(kind.operator(on_existing="new"))
@@ -179,10 +181,8 @@ def test_on_existing_fail(kind: Kind) -> None:
 
 def test_old_job_that_cannot_be_ended_blocks_a_new_one(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather no job than two: if the old one cannot be seen to end, the task fails and says what to do."""
-    from ork_provider.operator import wait as wait_operator
-
-    monkeypatch.setattr(job_operator, "CLEAR_GRACE", 0.0)
-    monkeypatch.setattr(wait_operator, "SETTLE", 0.5)
+    monkeypatch.setattr(owner, "CLEAR_GRACE", 0.0)
+    monkeypatch.setattr(ending, "SETTLE", 0.5)
     task = first_try(kind)
     kind.fake.fail(Fault.status(403), on=kind.on_cancel, times=-1)
     with pytest.raises(JobError, match="two must not run at once"):
@@ -249,7 +249,7 @@ def test_worker_that_died_before_the_submit(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", ["bigquery"], indirect=True)
 def test_worker_that_died_and_a_clear(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that only the intent knows is ended before a cleared task starts another."""
-    monkeypatch.setattr(job_operator, "CLEAR_GRACE", 0.0)
+    monkeypatch.setattr(owner, "CLEAR_GRACE", 0.0)
     kind.script(60, True)
     task = Task()
     with pytest.raises(Died):

@@ -8,10 +8,10 @@ import pytest
 
 from ork_provider.errors import TryAgain
 from ork_provider.http import HttpJob
-from ork_provider.http.job import USUAL_FAILURES, among, is_secret
+from ork_provider.http.job import USUAL_FAILURES, among
 from ork_provider.http.service import fill, read_status, status_url_of
 from ork_provider.job import JobState
-from ork_provider.session import Request
+from ork_provider.session import Request, is_secret
 
 GOOD, BAD, STOPPED, ON = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.RUNNING
 

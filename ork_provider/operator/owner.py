@@ -1,0 +1,82 @@
+"""OwnerOperator: what all operators share that start jobs, and so must see to those of an earlier try."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ork_provider.errors import JobError
+from ork_provider.job import Job, JobState, JobStatus
+from ork_provider.operator.wait import WaitOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from ork_provider.worker import Worker
+
+ON_EXISTING = ("reattach", "new", "fail")
+
+CLEAR_GRACE = 5.0
+"""Seconds that a cleared task leaves the triggerer to cancel the old jobs, before it does so itself."""
+
+
+def no_retry(exc: Exception) -> Exception:
+    """Return an error after which Airflow does not try again: only a person can know what to do."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    return AirflowFailException(str(exc))
+
+
+class OwnerOperator(WaitOperator):
+    """Base of the operators that start jobs; there are never two live jobs where one was meant.
+
+    :param on_existing: what to do with a job of an earlier try that still runs: ``"reattach"`` waits for it
+        (unless the task was cleared: then it is cancelled first), ``"new"`` cancels it and starts another,
+        ``"fail"`` fails
+    """
+
+    submits: ClassVar[bool] = True
+
+    def __init__(self, *, on_existing: str = "reattach", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.on_existing = on_existing
+        self.check_choice("on_existing", on_existing, ON_EXISTING)
+
+    def wanted_jobs(self, context: Context) -> Sequence[Job]:
+        """See WaitOperator; the jobs do not exist before the task starts them."""
+        return ()
+
+    def stored_jobs(self, context: Context) -> Sequence[Job]:
+        """Return the jobs that the task state store names."""
+        raise NotImplementedError
+
+    def _retire(self, jobs: Sequence[Job], reason: str, worker: Worker) -> None:
+        """See that old jobs have ended: leave a kill that is under way its time, then cancel."""
+        for job in jobs:
+            self.log.info("%s of an earlier try still runs, but %s: it must end first", job, reason)
+        ends = worker.run_interruptible(self._settle_all(jobs, worker))
+        left = [(job, end) for job, end in zip(jobs, ends, strict=True) if end is not None and not end.state.final]
+        gone = [job for job, end in zip(jobs, ends, strict=True) if end is None]
+        stopped, _ = worker.run(self._ender(worker).stop_all(left))
+        alive = [job for job, end in stopped if not end.state.final] + gone
+        if alive:
+            raise JobError(
+                f"{', '.join(map(str, alive))} of an earlier try could not be seen to end, and two must not run at "
+                f"once. Cancel by hand and clear the task: {' '.join(job.link or 'in the service' for job in alive)}"
+            )
+
+    async def _settle_all(self, jobs: Sequence[Job], worker: Worker) -> list[JobStatus | None]:
+        ender = self._ender(worker)
+        return list(await asyncio.gather(*(ender.settle(job, CLEAR_GRACE) for job in jobs)))
+
+    def cancel_stored(self, context: Context) -> None:
+        """Cancel the jobs that the task state store names, after Airflow gave up on the trigger."""
+        running = JobStatus(state=JobState.RUNNING)
+        jobs = [self.revive(job, running) for job in self.stored_jobs(context)]
+        if not jobs or not self.cancel_on_timeout:
+            return
+        with self._worker() as worker:
+            looked = worker.run(self._ender(worker).look_at_all(jobs))
+            _, said = worker.run(self._ender(worker).stop_all(looked))
+        self.log.error("Airflow gave up on the trigger. %s", " ".join(said))
