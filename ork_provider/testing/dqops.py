@@ -48,7 +48,8 @@ class FakeDqops(FakeServer):
     known `appears_after` it was made until `keeps` after its end; the feed holds a request for `feed_wait` and
     remembers changes for `feed_keeps`. `api_key` is then required; `prefix` is a path such as "/dqops"; jobs of
     another data domain (cookie DQODataDomain) are not found, and `data_domain` is the one that `connections`
-    names. A connection is closed, unannounced, after `max_keep_alive_requests` (0: never).
+    names. A connection is closed after `max_keep_alive_requests` (0: never): announced, as netty does, or not, as
+    a proxy may (`announce_close=False`).
     """
 
     service = "The fake DQOps"
@@ -64,6 +65,7 @@ class FakeDqops(FakeServer):
         prefix: str = "",
         data_domain: str = "",
         max_keep_alive_requests: int = 5,
+        announce_close: bool = True,
         appears_after: float = 0.0,
         keeps: float = 3600.0,
         feed_wait: float = 20.0,
@@ -77,6 +79,7 @@ class FakeDqops(FakeServer):
         self.api_key = api_key
         self.data_domain = data_domain
         self.max_keep_alive_requests = max_keep_alive_requests
+        self.announce_close = announce_close
         self.feed_wait = feed_wait
         self.started: list[FakeDqopsJob] = []
         self._times = {"appears_after": appears_after, "keeps": keeps, "feed_keeps": feed_keeps}
@@ -183,7 +186,7 @@ class FakeDqops(FakeServer):
             return response
         self._served[transport] = self._served.get(transport, 0) + 1
         if self._served[transport] == self.max_keep_alive_requests:
-            response = _LastAnswer(status=response.status, body=response.body, headers=response.headers)
+            response = _last(response, self.announce_close)
         if response.body and "gzip" in raw.headers.get("Accept-Encoding", ""):
             response.enable_compression(ContentCoding.gzip)
         return response
@@ -306,13 +309,21 @@ class FakeDqops(FakeServer):
         return Answer.json({**names, **empty, **scripted})
 
 
-class _LastAnswer(web.Response):
+class _Unannounced(web.Response):
     """An answer after which the server closes the connection without having said so."""
 
     async def write_eof(self, data: bytes = b"") -> None:
+        transport = self._req.transport if self._req else None
         await super().write_eof(data)
-        if self._req is not None and self._req.transport is not None:
-            self._req.transport.close()
+        if transport is not None:
+            transport.close()
+
+
+def _last(response: web.Response, announce: bool) -> web.Response:
+    if announce:
+        response.force_close()
+        return response
+    return _Unannounced(status=response.status, body=response.body, headers=response.headers)
 
 
 def _until(sequence: int) -> dict[str, Any]:
