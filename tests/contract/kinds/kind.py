@@ -22,6 +22,8 @@ class Kind:
     :param result: arguments with which the operator fetches a result after success, if it can
     :param on_result: the request that fetches it
     :param watch: makes the dict of a job, from one of ``started``, as a watcher gets it
+    :param on_search: the request that looks for a job whose answer was lost; where there is none the start is
+        repeated, because the service knows a repeated request by itself
     """
 
     name: str
@@ -35,6 +37,7 @@ class Kind:
     watch: Callable[[Any], Mapping[str, Any]]
     result: Mapping[str, Any] = field(default_factory=dict)
     on_result: str = ""
+    on_search: str = ""
 
     def live(self) -> list[Any]:
         """Jobs that have not ended."""
