@@ -142,7 +142,7 @@ class FakeDqopsJob:
             )
         others: dict[str, dict[str, Any]] = {
             "import_tables": {"source_table_specs": []},
-            "delete_stored_data": {"partition_results": {}},
+            "delete_stored_data": {"partitionResults": {}},
         }
         return others.get(self.job_type)
 
