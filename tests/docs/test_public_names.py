@@ -38,6 +38,7 @@ def test_documented(name: str) -> None:
 TRIGGER = ["jobs", "until", "fail_fast", "deadline", "not_before", "poll_interval", "error_budget", "cancel_on_kill"]
 COMMON = ["poll_interval", "poll_timeout", "timeout", "error_budget", "cancel_on_kill", "cancel_on_timeout"]
 COMMON += ["cancel_rest", "deferrable"]
+DQOPS = ["base_url", "dqops_conn_id", "wait_timeout", "fail_on_timeout"]
 PINNED = {
     "ork_provider.bigquery.BigQueryJob": ["project", "job_id", "location"],
     "ork_provider.bigquery.BigQueryJobOperator": [
@@ -45,6 +46,40 @@ PINNED = {
         *COMMON,
     ],
     "ork_provider.bigquery.BigQueryJobTrigger": [*TRIGGER, "cancel_rest"],
+    "ork_provider.dataproc.DataprocBatchJob": ["project", "region", "batch_id"],
+    "ork_provider.dataproc.DataprocBatchOperator": [
+        *["batch", "project_id", "region", "labels", "gcp_conn_id", "impersonation_chain", "on_existing"],
+        *COMMON,
+    ],
+    "ork_provider.dataproc.DataprocBatchTrigger": [*TRIGGER, "cancel_rest"],
+    "ork_provider.dataproc.DataprocJob": ["project", "region", "job_id", "cluster_name"],
+    "ork_provider.dataproc.DataprocJobOperator": [
+        *["job", "cluster_name", "project_id", "region", "labels", "gcp_conn_id", "impersonation_chain"],
+        *["on_existing", *COMMON],
+    ],
+    "ork_provider.dataproc.DataprocJobTrigger": [*TRIGGER, "cancel_rest"],
+    "ork_provider.dqops.DqopsAssertTableStatusOperator": [
+        *["connection_name", "schema_name", "table_name", "months", "profiling", "monitoring", "partitioned"],
+        *["check_time_scale", "data_group", "check_name", "category", "table_comparison", "quality_dimension"],
+        *["base_url", "wait_timeout", "fail_on_timeout", "fail_at_severity", "dqops_conn_id"],
+    ],
+    "ork_provider.dqops.DqopsCollectStatisticsOperator": [
+        *["connection", "full_table_name", "enabled", "labels", "column_names", "sensor_name", "target"],
+        *[*DQOPS, "job_business_key", "on_existing", *COMMON],
+    ],
+    "ork_provider.dqops.DqopsJob": ["job_id", "job_business_key", "base_url"],
+    "ork_provider.dqops.DqopsJobTrigger": [*TRIGGER, "cancel_rest"],
+    "ork_provider.dqops.DqopsRunChecksOperator": [
+        *["connection", "full_table_name", "enabled", "tags", "labels", "column", "column_data_type"],
+        *["column_nullable", "check_target", "check_type", "time_scale", "check_category", "table_comparison_name"],
+        *["check_name", "sensor_name", "fail_at_severity", *DQOPS, "job_business_key", "on_existing", *COMMON],
+    ],
+    "ork_provider.dqops.DqopsTableImportOperator": [
+        *["connection_name", "schema_name", "table_names", *DQOPS, "job_business_key", "on_existing", *COMMON],
+    ],
+    "ork_provider.dqops.DqopsWaitForJobOperator": [
+        *["task_id_to_wait_for", "job_business_key", "job_id", "fail_at_severity", *DQOPS, *COMMON],
+    ],
     "ork_provider.http.HttpJob": [
         *["url", "method", "headers", "success_status_codes", "completion_field", "completion_value", "failure_value"]
     ],
@@ -100,7 +135,16 @@ def test_defaults() -> None:
         HttpJob("/jobs/1")  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("path", ["ork_provider.bigquery.BigQueryJobTrigger", "ork_provider.http.HttpJobTrigger"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "ork_provider.bigquery.BigQueryJobTrigger",
+        "ork_provider.dataproc.DataprocBatchTrigger",
+        "ork_provider.dataproc.DataprocJobTrigger",
+        "ork_provider.dqops.DqopsJobTrigger",
+        "ork_provider.http.HttpJobTrigger",
+    ],
+)
 def test_stored_class_path(path: str) -> None:
     """A trigger's row names its class by the pinned path."""
     module, _, name = path.rpartition(".")

@@ -14,6 +14,7 @@ from airflow.sdk import DAG, task
 from airflow.serialization.serialized_objects import DagSerialization
 
 from ork_provider.bigquery import BigQueryJobOperator
+from ork_provider.dqops import CheckType, DqopsRunChecksOperator, DqopsWaitForJobOperator
 from ork_provider.errors import InvalidJob
 from ork_provider.http import HttpJobOperator, HttpJobSensor
 
@@ -21,6 +22,8 @@ GOOD: dict[str, tuple[Any, dict[str, Any]]] = {
     "bigquery": (BigQueryJobOperator, {"sql": "SELECT 1"}),
     "http": (HttpJobOperator, {"endpoint": "/jobs", "status_url": "/jobs/{job_id}"}),
     "sensor": (HttpJobSensor, {"endpoint": "/jobs/1"}),
+    "dqops": (DqopsRunChecksOperator, {"connection": "c"}),
+    "dqops_wait": (DqopsWaitForJobOperator, {"job_business_key": "k"}),
 }
 """Every operator with the least that it needs."""
 
@@ -249,6 +252,8 @@ MAPPED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bigquery": ({"max_results": 10}, {"sql": ["SELECT 1", "SELECT 2"]}),
     "http": ({"endpoint": "/jobs", "status_url": "/jobs/{job_id}", "poll_interval": 5}, {"data": [{"n": 1}, {"n": 2}]}),
     "sensor": ({"completion_value": ["done"]}, {"endpoint": ["/jobs/1", "/jobs/2"]}),
+    "dqops": ({"check_type": CheckType.MONITORING}, {"full_table_name": ["s.a", "s.b"]}),
+    "dqops_wait": ({"fail_at_severity": "error"}, {"job_id": [1, 2]}),
 }
 
 
