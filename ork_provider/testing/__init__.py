@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ork_provider.testing.bigquery import FakeBigQuery
     from ork_provider.testing.bigquery_jobs import FakeJob, Outcome
     from ork_provider.testing.clock import FakeClock
+    from ork_provider.testing.cloud_run import FakeCloudRun
+    from ork_provider.testing.cloud_run_jobs import ExecutionOutcome, FakeExecution
     from ork_provider.testing.dataproc import FakeDataproc
     from ork_provider.testing.dataproc_jobs import DataprocOutcome, FakeDataprocBatch, FakeDataprocJob
     from ork_provider.testing.dqops import FakeDqops
@@ -33,6 +35,8 @@ _HOMES = {
     "bigquery": ("FakeBigQuery",),
     "bigquery_jobs": ("FakeJob", "Outcome"),
     "clock": ("FakeClock",),
+    "cloud_run": ("FakeCloudRun",),
+    "cloud_run_jobs": ("ExecutionOutcome", "FakeExecution"),
     "dataproc": ("FakeDataproc",),
     "dataproc_jobs": ("DataprocOutcome", "FakeDataprocBatch", "FakeDataprocJob"),
     "dqops": ("FakeDqops",),
@@ -48,13 +52,16 @@ __all__ = [
     "Answer",
     "DataprocOutcome",
     "DqopsOutcome",
+    "ExecutionOutcome",
     "FakeBigQuery",
     "FakeClock",
+    "FakeCloudRun",
     "FakeDataproc",
     "FakeDataprocBatch",
     "FakeDataprocJob",
     "FakeDqops",
     "FakeDqopsJob",
+    "FakeExecution",
     "FakeHttpJob",
     "FakeHttpJobs",
     "FakeJob",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from tests.contract.kinds.bigquery import bigquery
+from tests.contract.kinds.cloud_run import cloud_run
 from tests.contract.kinds.dataproc import dataproc
 from tests.contract.kinds.dataproc_batch import dataproc_batch
 from tests.contract.kinds.dqops import dqops
@@ -14,6 +15,7 @@ from tests.contract.kinds.kind import Kind
 
 KINDS: dict[str, Callable[[], AbstractContextManager[Kind]]] = {
     "bigquery": bigquery,
+    "cloudrun": cloud_run,
     "custom_http": http,
     "dataproc": dataproc,
     "dataproc_batch": dataproc_batch,

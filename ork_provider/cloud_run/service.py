@@ -1,0 +1,167 @@
+"""CloudRunService: the calls of Cloud Run's Admin API v2 that a job needs, over an Airflow Google connection.
+
+Source: https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from ork_provider.cloud_run.job import STATUS_FIELDS, CloudRunJob, read_execution
+from ork_provider.cloud_run.overrides import holds_marker, name_container, needs_name
+from ork_provider.errors import BadRequest, NotFound, OrkError, TryAgain
+from ork_provider.google.api import GOOGLE_CONNECTION, GoogleApi, read_object
+from ork_provider.job import JobStatus, describe
+from ork_provider.service import Service
+from ork_provider.session import Session
+
+ENDPOINT = "https://run.googleapis.com"
+PAGE = 100
+PAGES = 10
+"""Pages of executions that are searched for a lost one: a job keeps 1,000 executions, the newest come first."""
+
+FIND_FIELDS = "executions(name,template/containers/env(name,value)),nextPageToken"
+
+
+class OverridesRefused(BadRequest):
+    """The account may run the job, perhaps, but not with overrides (403)."""
+
+
+class CloudRunService(Service):
+    """Cloud Run's Admin API."""
+
+    connection_defaults: ClassVar[dict[str, Any]] = GOOGLE_CONNECTION
+
+    def __init__(self, api: GoogleApi) -> None:
+        self.api = api
+
+    @classmethod
+    async def open(cls, session: Session, **connection: Any) -> CloudRunService:
+        """See Service."""
+        await session.renew_connection(connection["gcp_conn_id"], if_old=True)
+        return cls(GoogleApi(session, "run", ENDPOINT, **connection))
+
+    async def check(self, job: CloudRunJob) -> JobStatus:
+        """Ask with executions.get."""
+        answer = await self.api.call("GET", path_of(job), params={"fields": STATUS_FIELDS})
+        try:
+            if not answer["name"].endswith(f"/{job.execution_id}"):
+                raise TryAgain(f"{job}: the answer names another execution, {answer['name']!r}")
+            return read_execution(answer)
+        except (AttributeError, TypeError, ValueError, LookupError) as exc:
+            raise TryAgain(f"{job}: the answer is not an execution: {describe(answer)}") from exc
+
+    async def submit(self, job: Any, request: Mapping[str, Any]) -> CloudRunJob:
+        """See CloudRunJobOperator.submit; Cloud Run names its executions itself."""
+        raise BadRequest("Cloud Run jobs are started by CloudRunJobOperator.")
+
+    async def run(self, place: Mapping[str, str], overrides: Mapping[str, Any]) -> CloudRunJob:
+        """Start an execution with jobs.run; sending this twice starts two.
+
+        :param place: ``project``, ``region`` and ``job_name``
+        :param overrides: in the API's form; a part for a container without a name is for the only one, or the first
+        :raises OverridesRefused: the account lacks run.jobs.runWithOverrides
+        """
+        body = {"overrides": dict(overrides)} if overrides else {}
+        asked, response = await self.api.send("POST", f"{job_path(place)}:run", json=body)
+        try:
+            return _read_started(read_object(asked, response), place)
+        except NotFound as exc:
+            raise BadRequest(f"{exc}. Check project_id, region and job_name.") from exc
+        except BadRequest as exc:
+            if response.status == 403 and overrides and _is_for_overrides(str(exc)):
+                raise OverridesRefused(f"{exc}. Overrides need run.jobs.runWithOverrides.") from exc
+            if response.status != 400 or not needs_name(overrides):
+                raise
+            first = await self._first_of_several(place, exc)
+        return await self.run(place, name_container(overrides, first))
+
+    async def _first_of_several(self, place: Mapping[str, str], refusal: BadRequest) -> str:
+        """Return the name of a job's first container; raise the refusal again if that was not the reason for it."""
+        try:
+            answer = await self.api.call("GET", job_path(place), params={"fields": "template/template/containers/name"})
+            names = [container["name"] for container in answer["template"]["template"]["containers"]]
+        except (OrkError, TypeError, LookupError):
+            names = []
+        if len(names) < 2:
+            raise refusal
+        return str(names[0])
+
+    async def find(self, place: Mapping[str, str], marker: str, pages: int = PAGES) -> CloudRunJob | None:
+        """Return the execution that was started with a marker, if there is one among the newest."""
+        token = ""
+        for _ in range(pages):
+            more = {"pageToken": token} if token else {}
+            params = {"pageSize": str(PAGE), "fields": FIND_FIELDS, **more}
+            page = await self.api.call("GET", f"{job_path(place)}/executions", params=params)
+            if found := _marked(page, place, marker):
+                return found
+            token = page.get("nextPageToken") or ""
+            if not token:
+                break
+        return None
+
+    async def cancel(self, job: CloudRunJob) -> None:
+        """Stop with executions.cancel, which refuses an execution that has ended."""
+        try:
+            await self.api.call("POST", f"{path_of(job)}:cancel", json={})
+        except BadRequest:
+            if not (await self.check(job)).state.final:
+                raise
+
+    async def project_id(self) -> str:
+        """Return the connection's project."""
+        access = await self.api.access()
+        project = await access.project_id()
+        if not project:
+            raise BadRequest(
+                f"No project: neither project_id nor the connection {access.conn_id!r} names one. "
+                "Set project_id, or 'project' in the connection's extra."
+            )
+        return project
+
+
+def job_path(place: Mapping[str, str]) -> str:
+    """Return the path of a Cloud Run job's resource."""
+    project, region, name = (quote(place[key], safe=":") for key in ("project", "region", "job_name"))
+    return f"/v2/projects/{project}/locations/{region}/jobs/{name}"
+
+
+def path_of(job: CloudRunJob) -> str:
+    """Return the path of an execution's resource."""
+    place = {"project": job.project, "region": job.region, "job_name": job.job_name}
+    return f"{job_path(place)}/executions/{quote(job.execution_id, safe='')}"
+
+
+def _is_for_overrides(message: str) -> bool:
+    """Whether a 403 may be for the overrides: it names their permission, or none."""
+    named = re.findall(r"\brun\.[a-z]+\.[A-Za-z]+", message)
+    return not named or "run.jobs.runWithOverrides" in named
+
+
+def _read_started(operation: Mapping[str, Any], place: Mapping[str, str]) -> CloudRunJob:
+    """Return the execution that the operation of jobs.run is about."""
+    try:
+        return _named(operation["metadata"]["name"], place)
+    except (AttributeError, TypeError, LookupError) as exc:
+        raise TryAgain(f"The answer to jobs.run names no execution: {describe(operation)}") from exc
+
+
+def _marked(page: Mapping[str, Any], place: Mapping[str, str], marker: str) -> CloudRunJob | None:
+    try:
+        for execution in page.get("executions") or []:
+            if holds_marker(execution, marker):
+                return _named(execution["name"], place)
+    except (AttributeError, TypeError, LookupError) as exc:
+        raise TryAgain(f"The answer is not a list of executions: {describe(page)}") from exc
+    return None
+
+
+def _named(name: str, place: Mapping[str, str]) -> CloudRunJob:
+    parent, _, execution = name.rpartition("/executions/")
+    if not parent or not execution:
+        raise LookupError(name)
+    return CloudRunJob(**place, execution_id=execution)
