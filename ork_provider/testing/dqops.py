@@ -72,7 +72,7 @@ class FakeDqops(FakeServer):
         feed_keeps: float = 1200.0,
         **server: Any,
     ) -> None:
-        self.prefix = prefix.rstrip("/")
+        self.prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
         self.path_prefix = re.escape(self.prefix)
         super().__init__(host, port, **server)
         self.default = DqopsOutcome(pending=pending, running=running)

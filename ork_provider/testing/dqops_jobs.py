@@ -25,11 +25,13 @@ _RESULT_NAMES = {  # job type -> the name of the result inside those parameters;
 
 @dataclass(frozen=True)
 class DqopsOutcome:
-    """What happens to a job: seconds queued, waiting and running, then `status`: finished or failed.
+    """What happens to a job: seconds queued, waiting and running, then `status`: finished, failed or cancelled.
 
     The rest describes the result of a run-checks job. A count that is None follows from `severity`: one
     result of it, and the others of `executed_checks` valid. `severity=None` leaves the field out.
     `cancelling` is the time in seconds that the job stays in cancel_requested.
+
+    Raises `ValueError` for another status.
     """
 
     pending: float = 0.2
@@ -45,6 +47,10 @@ class DqopsOutcome:
     error_message: str | None = None
     cancelling: float = 0.0
     waiting: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.status not in FINAL:
+            raise ValueError(f"Unknown status {self.status!r} for the end of a job; known: {', '.join(FINAL)}.")
 
     @property
     def checks_result(self) -> dict[str, Any]:

@@ -86,6 +86,8 @@ def test_counts_follow_from_the_severity() -> None:
     given = DqopsOutcome(severity="warning", warnings=3, valid_results=7).checks_result
     assert (given["warnings"], given["valid_results"], given["executed_checks"]) == (3, 7, 10)
     assert "highest_severity" not in DqopsOutcome(severity=None).checks_result
+    with pytest.raises(ValueError, match=r"'succeeded'.*known: finished, failed, cancelled"):
+        DqopsOutcome(status="succeeded")
 
 
 @pytest.mark.parametrize("cancelling", [0.0, 5.0])
@@ -273,6 +275,21 @@ def test_feed_holds_the_request_until_something_happens(ticks: Ticks) -> None:
         timer.join()
 
 
+def test_restart_ends_the_requests_that_are_held(ticks: Ticks) -> None:
+    """Who follows the feed or waits for a job is cut off at once."""
+    with FakeDqops(clock=ticks, feed_wait=30) as dqops:
+        started = httpx.post(f"{dqops.url}/api/jobs/runchecks?wait=false", json=BODY).json()
+        number = started["jobId"]["jobId"]
+        timer = threading.Timer(0.05, dqops.restart)
+        timer.start()
+        before = time.monotonic()
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{dqops.url}/api/jobs/jobs/{number}/wait", timeout=20)
+        timer.join()
+        assert time.monotonic() - before < 3
+        assert httpx.get(f"{dqops.url}/api/jobs/jobs/{number}").status_code == 404
+
+
 def test_feed_forgets(ticks: Ticks) -> None:
     """Changes older than `feed_keeps` are gone, so are those from before a restart."""
     with (
@@ -349,7 +366,7 @@ def test_answers_are_compressed_for_who_can(dqops: FakeDqops, api: httpx.Client)
 
 def test_prefix_and_connection() -> None:
     """The connection's host is the base URL with the prefix; outside of it there is nothing."""
-    with FakeDqops(prefix="/a/dqops/", api_key="k", data_domain="d") as dqops:
+    with FakeDqops(prefix="a/dqops/", api_key="k", data_domain="d") as dqops:
         value = json.loads(dqops.connections()["AIRFLOW_CONN_DQOPS_DEFAULT"])
         host = f"http://127.0.0.1:{dqops.port}"
         assert value == {
