@@ -7,6 +7,7 @@ from typing import Any
 SERVICES = {
     "Google BigQuery": "ork_provider.bigquery",
     "HTTP jobs": "ork_provider.http",
+    "Google Cloud Run": "ork_provider.cloud_run",
 }
 """Each service's name and its module; operators, triggers and sensors of a service live in one module."""
 
@@ -45,4 +46,5 @@ def get_provider_info() -> dict[str, Any]:
 _DOCS = {
     "Google BigQuery": "https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs",
     "HTTP jobs": "https://www.rfc-editor.org/rfc/rfc9110",
+    "Google Cloud Run": "https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs.executions",
 }

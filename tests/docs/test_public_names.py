@@ -80,6 +80,12 @@ PINNED = {
     "ork_provider.dqops.DqopsWaitForJobOperator": [
         *["task_id_to_wait_for", "job_business_key", "job_id", "fail_at_severity", *DQOPS, *COMMON],
     ],
+    "ork_provider.cloud_run.CloudRunJob": ["project", "region", "job_name", "execution_id"],
+    "ork_provider.cloud_run.CloudRunJobOperator": [
+        *["project_id", "region", "job_name", "overrides", "gcp_conn_id", "impersonation_chain", "on_existing"],
+        *COMMON,
+    ],
+    "ork_provider.cloud_run.CloudRunJobTrigger": [*TRIGGER, "cancel_rest"],
     "ork_provider.http.HttpJob": [
         *["url", "method", "headers", "success_status_codes", "completion_field", "completion_value", "failure_value"]
     ],
@@ -139,6 +145,7 @@ def test_defaults() -> None:
     "path",
     [
         "ork_provider.bigquery.BigQueryJobTrigger",
+        "ork_provider.cloud_run.CloudRunJobTrigger",
         "ork_provider.dataproc.DataprocBatchTrigger",
         "ork_provider.dataproc.DataprocJobTrigger",
         "ork_provider.dqops.DqopsJobTrigger",

@@ -44,7 +44,7 @@ def heavy(modules: set[str], prefixes: Sequence[str] = HEAVY) -> list[str]:
     return sorted(name for name in modules if name.startswith(tuple(f"{p}." for p in prefixes)) or name in prefixes)
 
 
-@pytest.mark.parametrize("module", ["bigquery", "dataproc", "dqops", "http"])
+@pytest.mark.parametrize("module", ["bigquery", "cloud_run", "dataproc", "dqops", "http"])
 def test_dag_file_loads_nothing_heavy(module: str) -> None:
     """A DAG file that imports our operators loads no client and no other provider over airflow.sdk itself."""
     loaded = loaded_by(f"import ork_provider.{module}", after="import airflow.sdk")
