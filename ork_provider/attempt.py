@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from ork_provider.errors import InvalidJob
 from ork_provider.job import Job, describe, job_from_dict
@@ -79,35 +79,96 @@ class Attempt:
                 findable=bool(data.get("findable", True)),
             )
         except (KeyError, TypeError, ValueError) as exc:
-            raise InvalidJob(
-                f"The task state store's {STORE_KEY!r} cannot be read ({exc!r}). A job of an earlier try may "
-                f"still run; look for it in the service, then delete the key (task instance page, tab "
-                f"'Task State Store'). It holds: {json.dumps(data)[:300]}"
-            ) from exc
+            raise _unreadable(data, exc) from exc
 
 
-class AttemptStore:
-    """The task's attempt in ``context["task_state_store"]``; in memory where there is none."""
+@dataclass(frozen=True, kw_only=True)
+class Handover:
+    """The jobs that a task's own code has started and handed over, in one try.
 
-    def __init__(self, context: Mapping[str, Any], log: Any) -> None:
+    :param jobs: the jobs
+    :param output: what else the code returned, as Airflow serializes it
+    :param max_tries: as in Attempt
+    :param deadline: as in Attempt
+    :param complete: whether the code has come to its end
+    """
+
+    jobs: tuple[Job, ...]
+    max_tries: int
+    output: Any = None
+    deadline: datetime | None = None
+    complete: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON, without secrets."""
+        return {
+            "version": 1,
+            "jobs": [job.public_dict() for job in self.jobs],
+            "output": self.output,
+            "max_tries": self.max_tries,
+            "deadline": self.deadline.isoformat() if self.deadline else "",
+            "complete": self.complete,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Handover:
+        """Read what ``to_dict`` wrote, in this release or an earlier one."""
+        try:
+            return cls(
+                jobs=tuple(job_from_dict(job) for job in data["jobs"]),
+                max_tries=int(data["max_tries"]),
+                output=data.get("output"),
+                deadline=datetime.fromisoformat(data["deadline"]) if data.get("deadline") else None,
+                complete=bool(data.get("complete", True)),
+            )
+        except (KeyError, TypeError, ValueError) as exc:
+            raise _unreadable(data, exc) from exc
+
+
+def _unreadable(data: Mapping[str, Any], exc: Exception) -> InvalidJob:
+    return InvalidJob(
+        f"The task state store's {STORE_KEY!r} cannot be read ({exc!r}). A job of an earlier try may "
+        f"still run; look for it in the service, then delete the key (task instance page, tab "
+        f"'Task State Store'). It holds: {json.dumps(data)[:300]}"
+    )
+
+
+Kept = TypeVar("Kept", Attempt, Handover)
+
+
+class Store(Generic[Kept]):
+    """What a task remembers, in ``context["task_state_store"]``; nothing is kept where there is none.
+
+    :param of: the class of what it remembers
+    """
+
+    def __init__(self, context: Mapping[str, Any], log: Any, of: type[Kept]) -> None:
+        self._of: type[Kept] = of
         self._store = context.get("task_state_store")
         if self._store is None:
             log.warning("No task state store here: a next try will not find a job that this one starts")
 
-    def load(self) -> Attempt | None:
+    def load(self) -> Kept | None:
         """Return what an earlier try left, if anything."""
         data = self._store.get(STORE_KEY) if self._store is not None else None
-        return Attempt.from_dict(data) if data else None
+        return self._of.from_dict(data) if data else None
 
-    def save(self, attempt: Attempt) -> None:
-        """Remember the attempt."""
+    def save(self, kept: Kept) -> None:
+        """Remember it."""
         if self._store is not None:
-            self._store.set(STORE_KEY, attempt.to_dict())
+            self._store.set(STORE_KEY, kept.to_dict())
 
     def forget(self) -> None:
         """Forget it: certainly nothing was started."""
         if self._store is not None:
             self._store.delete(STORE_KEY)
+
+
+class AttemptStore(Store[Attempt]):
+    """Remembers the attempt of an operator that starts one job."""
+
+    def __init__(self, context: Mapping[str, Any], log: Any) -> None:
+        super().__init__(context, log, Attempt)
 
 
 def new_nonce() -> str:

@@ -41,7 +41,7 @@ def read_jobs(value: Any, where: str = "jobs") -> tuple[Job, ...]:
     return found.jobs
 
 
-def read_handed_over(value: Any, where: str = "jobs") -> HandedOver:
+def read_handed_over(value: Any, where: str = "jobs", *, may_be_empty: bool = False) -> HandedOver:
     """Return the jobs that can be read, the rest of the dict, and what is wrong; nothing is lost."""
     found = HandedOver()
     jobs: list[Job] = []
@@ -52,7 +52,7 @@ def read_handed_over(value: Any, where: str = "jobs") -> HandedOver:
             found.problems.append(str(exc))
     found.jobs = tuple(dict.fromkeys(jobs))
     found.output = _rest(value)
-    if not jobs and not found.problems:
+    if not jobs and not found.problems and not may_be_empty:
         found.problems.append(f"{where}: no job in {describe(value)}. {EXPECTED}")
     return found
 

@@ -8,6 +8,8 @@ SERVICES = {
     "Google BigQuery": "ork_provider.bigquery",
     "HTTP jobs": "ork_provider.http",
     "Google Cloud Run": "ork_provider.cloud_run",
+    "DQOps": "ork_provider.dqops",
+    "Google Dataproc": "ork_provider.dataproc",
 }
 """Each service's name and its module; operators, triggers and sensors of a service live in one module."""
 
@@ -25,6 +27,9 @@ def get_provider_info() -> dict[str, Any]:
         "operators": modules,
         "sensors": [modules[1]],
         "triggers": modules,
+        "hooks": [{"integration-name": "DQOps", "python-modules": ["ork_provider.dqops.hook"]}],
+        "connection-types": [_DQOPS_CONNECTION],
+        "task-decorators": [{"name": "deferred", "class-name": "ork_provider.decorators.deferred_task"}],
         "extra-links": ["ork_provider.operator.ConsoleLink"],
         "config": {
             "ork": {
@@ -47,4 +52,30 @@ _DOCS = {
     "Google BigQuery": "https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs",
     "HTTP jobs": "https://www.rfc-editor.org/rfc/rfc9110",
     "Google Cloud Run": "https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs.executions",
+    "DQOps": "https://dqops.com/docs/client/operations/jobs/",
+    "Google Dataproc": "https://cloud.google.com/dataproc/docs/reference/rest",
 }
+
+_DQOPS_CONNECTION = {
+    "connection-type": "dqops",
+    "hook-name": "DQOps",
+    "hook-class-name": "ork_provider.dqops.hook.DqopsHook",
+    "ui-field-behaviour": {
+        "hidden-fields": ["login"],
+        "relabeling": {"host": "Base URL", "password": "API key"},
+        "placeholders": {"host": "http://dqops:8888", "password": "only if authentication is on"},
+    },
+    "conn-fields": {
+        "data_domain": {
+            "label": "Data domain",
+            "description": "Data domain to work in; empty: the default one.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "verify": {
+            "label": "Verify TLS",
+            "description": "False skips TLS verification; a path names a CA bundle. Empty: verify.",
+            "schema": {"type": ["string", "null"]},
+        },
+    },
+}
+"""The connection form of DQOps; Airflow reads it here, without importing the hook."""

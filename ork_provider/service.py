@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
-from ork_provider.errors import NotFound
+from ork_provider.errors import NotFound, OrkError
 from ork_provider.job import Job, JobStatus, load
 from ork_provider.session import Session
 
@@ -87,6 +88,14 @@ class Services:
         if conn_id is not None:
             wanted[next(iter(wanted))] = conn_id
         return await service.open(self.session, **wanted)
+
+    async def read_connections(self, jobs: Iterable[Job]) -> None:
+        """Read the connections of jobs ahead: what cancels them after a kill can read none."""
+        for job in jobs:
+            name = next(iter(load(job.service).connection_defaults))
+            conn_id = job.conn_id or self.connections.get(name) or load(job.service).connection_defaults[name]
+            with suppress(OrkError):  # a job with an absolute URL needs none
+                await self.session.connection(conn_id)
 
     async def check(self, job: Job) -> JobStatus:
         """Ask once how a job is. The only place that asks."""

@@ -160,8 +160,11 @@ class KillSwitch:
     async def _cancel_until_done(self, services: Services) -> None:
         """Cancel the jobs, each once it is there: the call that starts one may still be in the air.
 
-        A job is known by its place in ``jobs``: the service's answer may give it another name.
+        A job is known by its place in ``jobs``: the service's answer may give it another name. While nothing is
+        known of any, the budget does not run.
         """
+        while self.submitting and not self.jobs:  # noqa: ASYNC110 - the main thread sets no event of this loop
+            await asyncio.sleep(CANCEL_PAUSE)
         until = time.monotonic() + CANCEL_BUDGET - 1
         endings: dict[int, Ending] = {}
         while time.monotonic() < until:

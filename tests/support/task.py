@@ -86,7 +86,8 @@ class Task:
         """Wait in the triggerer, then go on in a worker."""
         result = asyncio.run(run_trigger(deferred.trigger, ti=None))
         assert result.error is None, result.error
-        return operator.resume_execution(deferred.method_name, {"event": result.payload}, self.context)
+        kwargs = {**(deferred.kwargs or {}), "event": result.payload}
+        return operator.resume_execution(deferred.method_name, kwargs, self.context)
 
     def retry(self) -> Task:
         """Return the next try: same store, no XComs."""
