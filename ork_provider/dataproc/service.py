@@ -5,6 +5,7 @@ Source: https://cloud.google.com/dataproc/docs/reference/rest/v1/projects.region
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -12,18 +13,16 @@ from urllib.parse import quote
 
 from ork_provider.dataproc.job import DataprocJob, read_job
 from ork_provider.errors import BadRequest, Conflict, NotFound, TryAgain
-from ork_provider.google.api import GOOGLE_CONNECTION, GoogleApi
+from ork_provider.google.api import GOOGLE_CONNECTION, GoogleApi, read_object
 from ork_provider.job import Job, JobStatus, describe
 from ork_provider.service import Service
-from ork_provider.session import Session
+from ork_provider.session import Response, Session
 
 ENDPOINT = "https://dataproc.googleapis.com"
 STATUS_FIELDS = "status,statusHistory,yarnApplications,driverOutputResourceUri,driverControlFilesUri"
 """What a poll asks for; a whole job would hold its arguments and properties every time."""
 
 STOPPING = frozenset({"CANCEL_PENDING", "CANCEL_STARTED", "CANCELLING"})
-NOT_YET = frozenset({"SETUP_DONE", "ATTEMPT_FAILURE"})
-"""States in which Dataproc refuses to cancel a job (400), although it has not ended; they pass."""
 
 
 class DataprocService(Service):
@@ -68,16 +67,31 @@ class DataprocService(Service):
             raise Conflict(str(exc), existing=job) from exc
 
     async def stop(self, job: Job, path: str) -> None:
-        """Send the request that cancels a job; a refusal is no error when the job has ended or is being stopped."""
+        """Send the request that cancels a job.
+
+        Dataproc refuses it (400) when the job has ended or is being stopped, which is fine, and in states such as
+        SETUP_DONE, which pass: https://github.com/googleapis/google-cloud-java/issues/3754
+        """
+        asked, response = await self.api.send("POST", path, json={})
         try:
-            await self.api.call("POST", path, json={})
+            read_object(asked, response)
         except BadRequest as exc:
+            if response.status not in (400, 409):
+                raise
             status = await self.check(job)
             if status.state.final or status.remote_state in STOPPING:
                 return
-            if status.remote_state in NOT_YET or "cancellable states" in str(exc):
+            if _error_status(response) == "FAILED_PRECONDITION":  # in SETUP_DONE, between two attempts
                 raise TryAgain(str(exc)) from exc
             raise
+
+
+def _error_status(response: Response) -> Any:
+    """Return Google's word for the kind of an error."""
+    try:
+        return json.loads(response.body)["error"]["status"]
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 class DataprocJobService(DataprocService):

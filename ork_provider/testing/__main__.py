@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from ork_provider.testing.bigquery import FakeBigQuery
+from ork_provider.testing.dataproc import FakeDataproc
 from ork_provider.testing.dqops import FakeDqops
 from ork_provider.testing.google_connection import merged_connections
 from ork_provider.testing.http_jobs import FakeHttpJobs
@@ -18,7 +19,8 @@ from ork_provider.testing.server import FakeServer
 _EPILOG = """\
 It prints one `export AIRFLOW_CONN_...` line per service, for the shell in which Airflow starts, and serves
 until Ctrl-C. With --data, BigQuery jobs run their SQL over the folder's CSV and Parquet files (folder =
-dataset, file = table); this needs pip install 'airflow-provider-ork[sandbox]'.
+dataset, file = table); this needs pip install 'airflow-provider-ork[sandbox]'. With --dataproc-files, a PySpark
+job or batch of Dataproc whose mainPythonFileUri is a file:///... URI runs that file with this Python.
 """
 
 
@@ -47,6 +49,13 @@ def _servers(options: argparse.Namespace) -> list[FakeServer]:
             running=options.running,
             minimum_seconds=options.running if options.data else 0.0,
             data=options.data,
+            latency=options.latency,
+        ),
+        FakeDataproc(
+            options.host,
+            options.dataproc_port,
+            running=options.running,
+            run_files=options.dataproc_files,
             latency=options.latency,
         ),
         FakeDqops(options.host, options.dqops_port, running=options.running, latency=options.latency),
@@ -79,7 +88,7 @@ _port.__name__, _seconds.__name__ = "port", "seconds"  # as argparse names them 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ork_provider.testing",
-        description="Serve fakes of BigQuery, DQOps and an HTTP job API for Airflow DAGs, without a cloud.",
+        description="Serve fakes of BigQuery, Dataproc, DQOps and an HTTP job API for Airflow DAGs, without a cloud.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -87,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", metavar="DIR", help="run the SQL of BigQuery jobs over the files of this folder")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--bigquery-port", type=_port, default=0, metavar="PORT", help="port of BigQuery (default: a free one)")
+    add("--dataproc-files", action="store_true", help="run the local files (file:///...) of Dataproc's PySpark jobs")
+    add("--dataproc-port", type=_port, default=0, metavar="PORT", help="port of Dataproc (default: a free one)")
     add("--dqops-port", type=_port, default=0, metavar="PORT", help="port of DQOps (default: a free one)")
     add("--http-port", type=_port, default=0, metavar="PORT", help="port of the HTTP job API (default: a free one)")
     add("--latency", type=_seconds, default=0.0, metavar="S", help="seconds before every answer (default: %(default)s)")

@@ -40,12 +40,14 @@ def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
         bigquery = connections["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"]
         extra = bigquery["extra"]
         assert isinstance(extra, dict)
-        url = extra["api_endpoints"]["bigquery"]
+        endpoints = extra["api_endpoints"]
+        url = endpoints["bigquery"]
         assert bigquery == {
             "conn_type": "google_cloud_platform",
-            "extra": {"is_anonymous": True, "project": "ork-sandbox", "api_endpoints": {"bigquery": url}},
+            "extra": {"is_anonymous": True, "project": "ork-sandbox", "api_endpoints": endpoints},
         }
         assert httpx.get(f"{url}/bigquery/v2/projects/p/jobs").json()["kind"] == "bigquery#jobList"
+        assert httpx.get(f"{endpoints['dataproc']}/v1/projects/p/regions/r/jobs").json() == {}
         http = connections["AIRFLOW_CONN_HTTP_DEFAULT"]
         assert http == {"conn_type": "http", "host": "127.0.0.1", "port": http["port"], "schema": "http"}
         assert httpx.post(f"http://127.0.0.1:{http['port']}/jobs").status_code == 202
@@ -112,6 +114,8 @@ def test_help_names_every_option() -> None:
         "--data",
         "--host",
         "--bigquery-port",
+        "--dataproc-files",
+        "--dataproc-port",
         "--dqops-port",
         "--http-port",
         "--latency",

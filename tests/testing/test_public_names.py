@@ -6,8 +6,10 @@ import pytest
 
 from ork_provider import testing
 
-NAMES = """Answer DqopsOutcome FakeBigQuery FakeClock FakeDqops FakeDqopsJob FakeHttpJob FakeHttpJobs FakeJob
-FakeServer Fault FaultRule HttpOutcome Outcome PortInUse RecordedRequest Refused Route TriggerResult run_trigger"""
+NAMES = """Answer DataprocOutcome FakeDataproc FakeDataprocBatch FakeDataprocJob DqopsOutcome
+FakeBigQuery FakeClock FakeDqops FakeDqopsJob FakeHttpJob FakeHttpJobs FakeJob
+FakeServer ExecutionOutcome FakeCloudRun FakeExecution
+Fault FaultRule HttpOutcome Outcome PortInUse RecordedRequest Refused Route TriggerResult run_trigger"""
 
 
 def test_public_names_are_frozen_and_documented() -> None:
