@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
 from functools import cache
@@ -87,6 +87,11 @@ class Job(ABC):
     def link(self) -> str | None:
         """Page of the job in the service's own console, where there is one."""
         return None
+
+    @property
+    def secrets(self) -> Set[str]:
+        """Texts of the job that no log may show."""
+        return frozenset()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the wire format: plain JSON, complete, without secrets of a connection."""

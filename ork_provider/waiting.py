@@ -158,13 +158,16 @@ class Journal:
     HEARTBEATS = (60.0, 120.0, 300.0, 600.0)
     """Seconds between signs of life; the last one repeats."""
 
+    PROGRESS = 30.0
+    """Least seconds between two lines about the progress of one job."""
+
     def __init__(self, log: logging.Logger | Any, clock: Clock) -> None:
         self.log = log
         self.clock = clock
         self.started = clock.monotonic()
         self._beats = 0
         self._said_at = self.started
-        self._last: dict[Job, str] = {}
+        self._last: dict[Job, tuple[str, str, float]] = {}
 
     def start(self, jobs: Sequence[Job], policy: Policy, deadline: datetime | None) -> None:
         """Say what is waited for."""
@@ -173,11 +176,13 @@ class Journal:
         self.log.info("Waiting for %s, asking every %g s%s", named, policy.poll_interval, until)
 
     def answered(self, job: Job, status: JobStatus) -> None:
-        """Say so if the job's state is a new one, or if nothing was said for long."""
-        word = status.remote_state or status.state.value
-        elapsed = self.clock.monotonic() - self.started
-        if self._last.get(job) != word:
-            self._last[job] = word
+        """Say so if the job's state or, less often, its progress is a new one, or if nothing was said for long."""
+        word, now = status.remote_state or status.state.value, self.clock.monotonic()
+        elapsed = now - self.started
+        last_word, last_message, said_at = self._last.get(job, ("", "", now))
+        moved = status.message != last_message and now - said_at >= self.PROGRESS
+        if word != last_word or moved:
+            self._last[job] = (word, status.message, now)
             self._say("%s is %s after %.0f s%s", job, word, elapsed, _after_colon(status.message))
         elif self.clock.monotonic() - self._said_at >= self.HEARTBEATS[self._beats]:
             self._beats = min(self._beats + 1, len(self.HEARTBEATS) - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ork_provider.errors import InvalidJob
 from ork_provider.http.json_path import check_path
 from ork_provider.job import Job, JobState, describe
-from ork_provider.session import MAX_BODY, is_secret
+from ork_provider.session import MAX_BODY, is_secret, secrets_of
 
 USUAL_FAILURES = ("failed", "failure", "error", "cancelled", "canceled", "aborted")
 """Values that mean failure when ``failure_value`` names none; an empty list means that none does."""
@@ -77,6 +77,11 @@ class HttpJob(Job):
     def link(self) -> str | None:
         """The URL, if it is a whole one."""
         return self.url if self.url.startswith(("http://", "https://")) else None
+
+    @property
+    def secrets(self) -> Set[str]:
+        """The values of secret headers."""
+        return secrets_of(self.headers)
 
     def public_dict(self) -> dict[str, Any]:
         """See Job; headers that look secret are left out, and named in ``withheld_headers``."""

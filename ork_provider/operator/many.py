@@ -12,7 +12,7 @@ from ork_provider.job import Job, JobStatus
 from ork_provider.operator.outcome import failure, for_good
 from ork_provider.operator.wait import WaitOperator
 from ork_provider.service import CONNECTIONS
-from ork_provider.session import hide_headers
+from ork_provider.session import Headers, hide_headers
 from ork_provider.trigger import JobsTrigger
 from ork_provider.waiting import Until
 
@@ -98,7 +98,7 @@ class WaitForJobsOperator(JobsOperator):
     def wanted_jobs(self, context: Context) -> Sequence[Job]:
         """See WaitOperator."""
         try:
-            return read_jobs(_as_json(self.jobs))
+            return read_jobs(_as_json(_revealed(self.jobs)))
         except InvalidJob as exc:
             raise InvalidJob(f"{self}: {exc}") from exc
 
@@ -115,6 +115,17 @@ def _shown(value: Any) -> Any:
         return [_shown(item) for item in value]
     if isinstance(value, dict):
         return {key: hide_headers(item) if key == "headers" else _shown(item) for key, item in value.items()}
+    return value
+
+
+def _revealed(value: Any) -> Any:
+    """Undo ``_shown`` for the headers."""
+    if isinstance(value, Headers):
+        return dict(value)
+    if isinstance(value, list):
+        return [_revealed(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _revealed(item) for key, item in value.items()}
     return value
 
 

@@ -143,6 +143,7 @@ class WaitOperator(BaseOperator):
             return self._watch(context, self.wanted_jobs(context), self._new_deadline(), worker)
 
     def _watch(self, context: Context, jobs: Sequence[Job], deadline: datetime | None, worker: Worker) -> Any:
+        mask(jobs)
         self._tell(context, jobs)
         self._guard.answer_for(*jobs)
         outcome = worker.run_interruptible(self._look(jobs, deadline, worker))
@@ -365,6 +366,16 @@ class WaitOperator(BaseOperator):
 
     def __str__(self) -> str:
         return f"{type(self).__name__}(task_id={self.task_id!r})"
+
+
+def mask(jobs: Sequence[Job]) -> None:
+    """Have Airflow mask the secrets of jobs wherever it shows this task's logs and values."""
+    secrets = {secret for job in jobs for secret in job.secrets}
+    if secrets:
+        from airflow.sdk.log import mask_secret
+
+        for secret in secrets:
+            mask_secret(secret)
 
 
 def default_deferrable() -> bool:

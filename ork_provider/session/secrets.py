@@ -74,7 +74,7 @@ def scrub(request: Request, response: Response) -> Response:
     if response.status < 300:
         return response
     body = response.body
-    for secret in secrets_of(request.headers):
+    for secret in sorted(secrets_of(request.headers), key=len, reverse=True):
         body = body.replace(secret.encode(), HIDDEN.encode())
     return response if body == response.body else replace(response, body=body)
 

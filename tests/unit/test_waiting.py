@@ -222,7 +222,7 @@ async def test_budget_spent() -> None:
     assert outcome.verdict == "error"
     assert states(outcome) == ["running"]
     assert "could not be watched any longer: 503" in outcome.message
-    assert 610 <= r.clock.monotonic() <= 610 + 60
+    assert 609 <= r.clock.monotonic() <= 611 + 60  # the first pause has its jitter
 
 
 async def test_budget_is_refilled_by_a_good_answer() -> None:

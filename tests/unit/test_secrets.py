@@ -1,0 +1,89 @@
+"""Secret headers: rendered, sent, and never shown."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from ork_provider.http import HttpJob, HttpJobOperator, HttpJobSensor
+from ork_provider.operator import WaitForJobsOperator
+from ork_provider.session import Headers, Request, Response, hide_headers
+from ork_provider.session.secrets import HIDDEN, scrub
+
+SECRET = "hunter2-hunter2"
+HEADERS = {"X-Api-Key": SECRET, "Authorization": f"Bearer {SECRET}", "Cookie": f"sid={SECRET}", "X-Team": "blue"}
+
+MAKE = {
+    "operator": lambda headers: HttpJobOperator(task_id="t", endpoint="/jobs", status_url="/s", headers=headers),
+    "sensor": lambda headers: HttpJobSensor(task_id="t", endpoint="/jobs/1", headers=headers),
+    "job": lambda headers: WaitForJobsOperator(task_id="t", jobs=HttpJob(url="/jobs/1", headers=headers)),
+    "jobs": lambda headers: WaitForJobsOperator(task_id="t", jobs=[HttpJob(url="/jobs/1", headers=headers).to_dict()]),
+    "deferred": lambda headers: WaitForJobsOperator(
+        task_id="t", jobs={"deferred": [HttpJob(url="/jobs/1", headers=headers).to_dict()]}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_serialized_dag(name: str) -> None:
+    """What Airflow stores of the DAG has no secret header, and has the others."""
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    with DAG("d", schedule=None) as dag:
+        MAKE[name](HEADERS)
+    stored = json.dumps(DagSerialization.to_dict(dag))
+    assert SECRET not in stored
+    assert "blue" in stored
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_rendered_fields(name: str) -> None:
+    """What Airflow stores of the rendered fields has no secret header; the job that is asked for has it."""
+    from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
+
+    headers = {**HEADERS, "X-Api-Key": "{{ secret }}"}
+    operator = MAKE[name](headers)
+    operator.render_template_fields({"secret": SECRET})  # type: ignore[typeddict-item]
+    assert SECRET not in json.dumps(_serialize_rendered_fields(operator))
+    if name != "operator":
+        (job,) = operator.wanted_jobs({})
+        assert job.headers == HEADERS
+        assert SECRET not in json.dumps(job.public_dict())
+
+
+def test_headers_are_a_mapping() -> None:
+    """Headers are used as the dict they were; only what is shown differs."""
+    headers = hide_headers(HEADERS)
+    assert isinstance(headers, Headers)
+    assert dict(headers) == HEADERS
+    assert {**headers}["X-Api-Key"] == SECRET
+    assert SECRET not in repr(headers)
+    assert f"{headers}".count(HIDDEN) == 3
+
+
+def test_outputs_of_other_tasks_are_found() -> None:
+    """A header that is another task's output stays where Airflow finds it: the dependency is kept."""
+    with DAG("d", schedule=None):
+        first = HttpJobSensor(task_id="first", endpoint="/x")
+        second = HttpJobSensor(task_id="second", endpoint="/y", headers={"X-Api-Key": first.output["token"]})
+    assert second.upstream_task_ids == {"first"}
+    second.headers = {"X-Api-Key": SECRET}  # as Airflow does once it has rendered it
+    assert SECRET not in repr(second.headers)
+
+
+@pytest.mark.parametrize("value", [None, "{{ params.headers }}", 7], ids=repr)
+def test_other_values_stay(value: Any) -> None:
+    """A template of all headers and what is no dict at all are left as they are."""
+    assert hide_headers(value) is value
+
+
+def test_refusal_that_quotes_a_secret() -> None:
+    """A service that quotes what it refuses does not get our key into a message."""
+    request = Request(method="GET", url="http://h", headers={"Authorization": f"Bearer {SECRET}"})
+    answer = Response(status=400, body=f"bad token {SECRET} in Bearer {SECRET}".encode())
+    assert scrub(request, answer).text == f"bad token {HIDDEN} in {HIDDEN}"
+    good = Response(status=200, body=SECRET.encode())
+    assert scrub(request, good) is good
