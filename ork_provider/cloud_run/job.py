@@ -138,9 +138,7 @@ def _verdict(counts: Mapping[str, int], condition: Mapping[str, Any]) -> JobStat
         return JobState.CANCELLED
     ended = succeeded + counts["failed"] + counts["cancelled"]
     if condition.get("state") == "CONDITION_SUCCEEDED" and ended < total:
-        raise TryAgain(
-            f"Cloud Run says that an execution has succeeded, but counts {succeeded} of {total} tasks so far"
-        )
+        raise TryAgain(f"The execution is said to have succeeded, but {succeeded} of {total} tasks are counted so far")
     return JobState.FAILED
 
 
