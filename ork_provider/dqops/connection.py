@@ -130,9 +130,10 @@ def host_url(conn: Any) -> str:
     url = host if "://" in host else f"{conn.schema or 'http'}://{host}"
     try:
         parts = urlsplit(url)
-        netloc = f"{parts.netloc}:{conn.port}" if conn.port and not parts.port else parts.netloc
+        has_port = parts.port is not None
     except ValueError as exc:
         raise BadRequest(f"Airflow connection {conn.conn_id!r}: its host is not a URL: {exc}") from exc
+    netloc = f"{parts.netloc}:{conn.port}" if conn.port and not has_port else parts.netloc
     return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
 
 
