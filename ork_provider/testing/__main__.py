@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from ork_provider.testing.bigquery import FakeBigQuery
+from ork_provider.testing.cloud_run import FakeCloudRun
 from ork_provider.testing.dataproc import FakeDataproc
 from ork_provider.testing.dqops import FakeDqops
 from ork_provider.testing.google_connection import merged_connections
@@ -20,7 +22,8 @@ _EPILOG = """\
 It prints one `export AIRFLOW_CONN_...` line per service, for the shell in which Airflow starts, and serves
 until Ctrl-C. With --data, BigQuery jobs run their SQL over the folder's CSV and Parquet files (folder =
 dataset, file = table); this needs pip install 'airflow-provider-ork[sandbox]'. With --dataproc-files, a PySpark
-job or batch of Dataproc whose mainPythonFileUri is a file:///... URI runs that file with this Python.
+job or batch of Dataproc whose mainPythonFileUri is a file:///... URI runs that file with this Python. With
+--cloud-run-job nightly='python nightly.py', each task of that Cloud Run job runs the command.
 """
 
 
@@ -49,6 +52,13 @@ def _servers(options: argparse.Namespace) -> list[FakeServer]:
             running=options.running,
             minimum_seconds=options.running if options.data else 0.0,
             data=options.data,
+            latency=options.latency,
+        ),
+        FakeCloudRun(
+            options.host,
+            options.cloud_run_port,
+            running=options.running,
+            commands=dict(options.cloud_run_job),
             latency=options.latency,
         ),
         FakeDataproc(
@@ -82,13 +92,23 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _command(text: str) -> tuple[str, list[str]]:
+    name, _, command = text.partition("=")
+    words = shlex.split(command)
+    if not name or not words:
+        raise ValueError(text)
+    return name, words
+
+
 _port.__name__, _seconds.__name__ = "port", "seconds"  # as argparse names them in its errors
+_command.__name__ = "NAME=COMMAND"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ork_provider.testing",
-        description="Serve fakes of BigQuery, Dataproc, DQOps and an HTTP job API for Airflow DAGs, without a cloud.",
+        description="Serve fakes of BigQuery, Cloud Run, Dataproc, DQOps and an HTTP job API for Airflow DAGs, "
+        "without a cloud.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -96,6 +116,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", metavar="DIR", help="run the SQL of BigQuery jobs over the files of this folder")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--bigquery-port", type=_port, default=0, metavar="PORT", help="port of BigQuery (default: a free one)")
+    add(
+        "--cloud-run-job",
+        type=_command,
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="run this command for each task of a Cloud Run job; may be given again",
+    )
+    add("--cloud-run-port", type=_port, default=0, metavar="PORT", help="port of Cloud Run (default: a free one)")
     add("--dataproc-files", action="store_true", help="run the local files (file:///...) of Dataproc's PySpark jobs")
     add("--dataproc-port", type=_port, default=0, metavar="PORT", help="port of Dataproc (default: a free one)")
     add("--dqops-port", type=_port, default=0, metavar="PORT", help="port of DQOps (default: a free one)")

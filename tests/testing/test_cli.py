@@ -47,6 +47,7 @@ def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
             "extra": {"is_anonymous": True, "project": "ork-sandbox", "api_endpoints": endpoints},
         }
         assert httpx.get(f"{url}/bigquery/v2/projects/p/jobs").json()["kind"] == "bigquery#jobList"
+        assert httpx.get(f"{endpoints['run']}/v2/projects/p/locations/r/jobs").json() == {}
         assert httpx.get(f"{endpoints['dataproc']}/v1/projects/p/regions/r/jobs").json() == {}
         http = connections["AIRFLOW_CONN_HTTP_DEFAULT"]
         assert http == {"conn_type": "http", "host": "127.0.0.1", "port": http["port"], "schema": "http"}
