@@ -11,7 +11,7 @@ from ork_provider.dqops.job import DqopsJob, check_base_url
 from ork_provider.dqops.outcome import DqopsNoJob, without_retries
 from ork_provider.dqops.upstream import jobs_of
 from ork_provider.dqops.values import is_templated
-from ork_provider.errors import JobError, TryAgain
+from ork_provider.errors import JobError, JobLost, TryAgain
 from ork_provider.job import Job, JobStatus
 
 if TYPE_CHECKING:
@@ -132,9 +132,15 @@ class DqopsWaitForJobOperator(DqopsGate):
             return job
 
     def failure(self, verdict: str, message: str, jobs: Sequence[tuple[Job, JobStatus]]) -> Exception:
-        """See WaitOperator; after a job's own end there is nothing that a retry could wait for."""
+        """See WaitOperator; after a job's own end there is nothing that a retry could wait for.
+
+        A key that nobody has had so far is another matter: its job may yet be started.
+        """
         error = super().failure(verdict, message, jobs)
-        return without_retries(error) if isinstance(error, JobError) else error
+        unseen = any(isinstance(job, DqopsJob) and job.job_id is None for job, _ in jobs)
+        if not isinstance(error, JobError) or (unseen and isinstance(error, JobLost)):
+            return error
+        return without_retries(error)
 
 
 def _starts_jobs(task: Any) -> bool:

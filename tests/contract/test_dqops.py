@@ -31,7 +31,7 @@ from ork_provider.dqops import (
     DqopsWaitForJobOperator,
     RuleSeverityLevel,
 )
-from ork_provider.errors import BadRequest, InvalidJob, JobError, JobFailed, NoConnection, TimedOut, TryAgain
+from ork_provider.errors import BadRequest, InvalidJob, JobError, JobFailed, JobLost, NoConnection, TimedOut, TryAgain
 from ork_provider.testing import DqopsOutcome, FakeDqops, Fault
 from ork_provider.waiting import Policy
 from tests.support.task import Instance, Task
@@ -329,6 +329,14 @@ def test_key_of_a_job_that_comes_later(dqops: FakeDqops) -> None:
     deferred = task.start(operator)
     Task().start(checks(job_business_key="later"))
     assert task.resume(operator, deferred)["state"] == "succeeded"
+
+
+def test_key_that_nobody_ever_has(dqops: FakeDqops, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is still unknown at the end of the grace fails the try; its job may yet come, so retries go on."""
+    monkeypatch.setattr(trigger_module, "Policy", partial(Policy, backoff_base=0.1, not_found_grace=0.3))
+    with pytest.raises(JobLost) as caught:
+        Task().run(wait(job_business_key="never"))
+    assert not isinstance(caught.value, AirflowFailException)
 
 
 def test_key_that_is_taken(dqops: FakeDqops) -> None:
