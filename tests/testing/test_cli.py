@@ -85,6 +85,20 @@ def test_stops_in_the_middle_of_a_query(tmp_path: Path) -> None:
         assert (process.returncode, out, err) == (0, "", "")
 
 
+def test_command_of_a_cloud_run_job() -> None:
+    """Each task of the job runs the command, and its exit code decides."""
+    with started("--cloud-run-job", "nightly=sh -c 'exit $CLOUD_RUN_TASK_INDEX'") as (_, connections):
+        extra = connections["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"]["extra"]
+        assert isinstance(extra, dict)
+        url = f"{extra['api_endpoints']['run']}/v2/projects/p/locations/r"
+        body = {"overrides": {"taskCount": 2}}
+        operation = httpx.post(f"{url}/jobs/nightly:run", json=body).json()["name"]
+        done = httpx.post(f"{url}/operations/{operation.rpartition('/')[2]}:wait", json={"timeout": "10s"}).json()
+        counts = {name: done["metadata"].get(f"{name}Count") for name in ("succeeded", "failed")}
+        assert (done["done"], counts) == (True, {"succeeded": 1, "failed": 1})
+        assert "exit code 1" in done["error"]["message"]
+
+
 def failed(*options: str) -> str:
     done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=20, check=False)
     assert (done.returncode, done.stdout) == (2, "")
@@ -104,7 +118,11 @@ def test_bad_folder(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("options", [["--http-port", "99999"], ["--latency", "-1"], ["--nope"]])
+@pytest.mark.parametrize(
+    "options",
+    [["--http-port", "99999"], ["--latency", "-1"], ["--nope"], ["--cloud-run-job", "nightly"]],
+    ids=" ".join,
+)
 def test_bad_arguments(options: list[str]) -> None:
     assert "error:" in failed(*options)
 
@@ -115,6 +133,8 @@ def test_help_names_every_option() -> None:
         "--data",
         "--host",
         "--bigquery-port",
+        "--cloud-run-job",
+        "--cloud-run-port",
         "--dataproc-files",
         "--dataproc-port",
         "--dqops-port",
