@@ -34,6 +34,8 @@ Match = str | Callable[[Mapping[str, Any]], bool]
 
 PAGE = 20
 CANCELLABLE = ("PENDING", "RUNNING")
+MATCHERS = {"0": "ALL", "1": "ACTIVE", "2": "NON_ACTIVE"}
+"""Enums may be sent as numbers; Google's REST transport does."""
 
 
 class FakeDataproc(GoogleServer):
@@ -214,7 +216,8 @@ class FakeDataproc(GoogleServer):
         if text := request.query.get("filter"):
             values = {"status.state": active, "insertTime": timestamp(self.epoch_ms(job.created_at))}
             return check.matches(text, lambda name: values.get(name, _label(job, name)))
-        return request.query.get("jobStateMatcher", "ALL") in ("ALL", active)
+        matcher = request.query.get("jobStateMatcher", "ALL")
+        return MATCHERS.get(matcher, matcher) in ("ALL", active)
 
     # -- batches -------------------------------------------------------------------------------------------
 

@@ -147,9 +147,10 @@ def test_progress(progress: float | None, said: str) -> None:
 
 def test_progress_is_in_the_log(dataproc: FakeDataproc, capfd: pytest.CaptureFixture[str]) -> None:
     """While a job runs its message is the progress of its YARN applications."""
-    dataproc.script("main.py", DataprocOutcome(0.0, 0.4))
-    Task().run(run_job())
-    assert re.search(r"is RUNNING after 0 s: Spark Pi \d+ %", capfd.readouterr().out)
+    dataproc.script("main.py", DataprocOutcome(0.0, 60))
+    with pytest.raises(TimedOut):
+        Task().run(run_job(timeout=0.3))
+    assert re.search(r"is RUNNING after \d+ s: Spark Pi \d+ %", capfd.readouterr().out)
 
 
 @pytest.mark.parametrize(
