@@ -19,7 +19,7 @@ from ork_provider.testing.cloud_run_local import Command, LocalTasks
 from ork_provider.testing.cloud_run_requests import refuse
 from ork_provider.testing.faults import Answer
 from ork_provider.testing.google_connection import GoogleServer
-from ork_provider.testing.processes import Processes
+from ork_provider.testing.processes import GRACE, Processes
 from ork_provider.testing.server import RecordedRequest, Route
 
 ExecutionMatch = str | Callable[[Mapping[str, Any]], bool]
@@ -115,10 +115,12 @@ class FakeCloudRun(GoogleServer):
     def stop(self) -> None:
         """Stop as any fake does; local processes end."""
         super().stop()
-        for execution in self.live():
-            if isinstance(execution.work, LocalTasks):
-                execution.cancel()
-        self._processes.stop()
+        local = [e for e in self.live() if isinstance(e.work, LocalTasks)]
+        for execution in local:
+            execution.cancel()
+        for execution in local:
+            assert isinstance(execution.work, LocalTasks)
+            execution.work.join(GRACE + 5)
 
     # -- jobs ----------------------------------------------------------------------------------------------
 

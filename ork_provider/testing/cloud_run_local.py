@@ -51,7 +51,8 @@ class LocalTasks:
         self._ended: dict[str, int] = {"succeeded": 0, "failed": 0, "cancelled": 0}
         self._lock = threading.Lock()
         self._cancelled = threading.Event()
-        threading.Thread(target=self._run, name="cloud-run-execution", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="cloud-run-execution", daemon=True)
+        self._thread.start()
 
     def counts(self, now: float) -> Counts:
         """Count the tasks by phase."""
@@ -61,6 +62,10 @@ class LocalTasks:
     def cancel(self, now: float) -> None:
         """Send SIGTERM to every task, SIGKILL a little later; no further one is started."""
         self._cancelled.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait until every task has ended, for so many seconds at most."""
+        self._thread.join(seconds)
 
     def _run(self) -> None:
         while self._waiting or self._running:
