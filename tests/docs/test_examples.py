@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
 
-from ork_provider.testing import FakeBigQuery, FakeHttpJobs, HttpOutcome, Outcome
+from ork_provider.testing import DqopsOutcome, FakeBigQuery, FakeDataproc, FakeDqops, FakeHttpJobs, HttpOutcome, Outcome
 from tests.docs.conftest import Run
 from tests.docs.pages import ROOT
 
@@ -57,6 +58,47 @@ def test_example_http(run: Run) -> None:
     assert sorted(str(job.body["table"]) for job in http.created) == ["customers", "items", "items", "orders", "orders"]
     assert all(job.status == "completed" for job in http.created)
     assert [r.status for r in http.requests if r.status not in (200, 202)] == []
+
+
+def test_example_dqops(run: Run) -> None:
+    """Jobs of all types are started and waited for, by the task that started them or by another one."""
+    with FakeDqops(pending=0, running=0, api_key="only-in-the-connection") as dqops:
+        dqops.script("partitioned", DqopsOutcome(pending=0, running=3))
+        dqops.table_status("warehouse", "sales", "orders", {"current_severity": "warning", "executed_checks": 10})
+        said = run("airflow", "dags", "test", "example_dqops", "2026-01-31", env=dqops.connections())
+    assert "10 checks, 0 warnings: valid" in said
+    assert "Deferring; the triggerer waits for DQOps job" in said
+    assert "The task succeeds all the same (fail_on_timeout=False)" in said
+    assert "only-in-the-connection" not in said
+    assert sorted(job.job_type for job in dqops.started) == ["collect_statistics", "import_tables", *["run_checks"] * 5]
+    assert {job.status for job in dqops.started} == {"finished"}
+    assert [job.key for job in dqops.started if job.key.startswith("items manual__")]
+
+
+PROGRAM = """
+import sys, time
+time.sleep(0.2)
+print(*sys.argv[1:])
+"""
+
+
+def test_example_dataproc(run: Run, tmp_path: Path) -> None:
+    """Jobs and batches run programs of a folder, with the rendered arguments; the tasks wait for them."""
+    for name in ("clean", "stream", "sum", "export"):
+        (tmp_path / f"{name}.py").write_text(PROGRAM)
+    conf = json.dumps({"bucket": tmp_path.as_uri()})
+    with FakeDataproc(run_files=True) as dataproc:
+        said = run(
+            *("airflow", "dags", "test", "example_dataproc", "2026-01-31", "--conf", conf), env=dataproc.connections()
+        )
+        clean, stream = dataproc.started
+        output = {batch.work.process.log_path.read_text() for batch in dataproc.started_batches}
+        assert clean.work.process.log_path.read_text() == "--day 2026-01-31\n"
+        assert (clean.state, stream.state, dataproc.live()) == ("DONE", "DONE", [])
+    assert output == {"2026-01-31\n", "orders\n", "items\n"}
+    assert stream.resource["scheduling"] == {"maxFailuresPerHour": 3, "maxFailuresTotal": 10}
+    assert "weather" in {batch.labels.get("team") for batch in dataproc.started_batches}
+    assert f"Deferring; the triggerer waits for Dataproc job ork-sandbox:europe-west1.{clean.job_id}" in said
 
 
 def test_readme_and_testing_page(run: Run) -> None:

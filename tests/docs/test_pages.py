@@ -14,6 +14,15 @@ import pytest
 from airflow.sdk import Connection
 
 from ork_provider.bigquery import BigQueryJobOperator
+from ork_provider.dataproc import DataprocBatchOperator, DataprocJobOperator
+from ork_provider.dqops import (
+    DqopsAssertTableStatusOperator,
+    DqopsCollectStatisticsOperator,
+    DqopsRunChecksOperator,
+    DqopsTableImportOperator,
+    DqopsWaitForJobOperator,
+)
+from ork_provider.dqops.base import DqopsGate, DqopsJobOperator, DqopsOperator
 from ork_provider.http import HttpJobOperator, HttpJobSensor
 from ork_provider.operator import JobOperator, WaitOperator
 from ork_provider.testing import __main__ as testing_command
@@ -46,7 +55,8 @@ def test_other_block_runs(block: Block) -> None:
 def test_every_region_is_shown() -> None:
     """No part of an example DAG is marked and then forgotten."""
     shown = {(block.file, block.region) for block in PYTHON}
-    for file in ("example_dags/example_bigquery.py", "example_dags/example_http.py", "tests/docs/user_tests.py"):
+    examples = [str(file.relative_to(ROOT)) for file in ROOT.glob("example_dags/*.py")]
+    for file in (*examples, "tests/docs/user_tests.py"):
         for name in re.findall(r"# \[START (\w+)\]", (ROOT / file).read_text()):
             assert (file, name) in shown
 
@@ -94,10 +104,10 @@ def test_inline_commands() -> None:
 def test_connections_in_shell_blocks() -> None:
     """Each `export AIRFLOW_CONN_...` of the pages is a connection that Airflow reads."""
     found = [m for block in SHELL for m in re.findall(r"AIRFLOW_CONN_\w+='(.*?)'", block.code, re.DOTALL)]
-    assert len(found) == 3
+    assert len(found) == 4
     for text in found:
         conn = Connection.from_json(text, conn_id="docs")
-        assert conn.conn_type in ("http", "google_cloud_platform")
+        assert conn.conn_type in ("dqops", "http", "google_cloud_platform")
         assert json.loads(conn.extra or "{}") is not None
 
 
@@ -120,6 +130,11 @@ def test_links(page: Path) -> None:
 
 OWN = {
     "docs/bigquery.md": (BigQueryJobOperator,),
+    "docs/dataproc.md": (DataprocJobOperator, DataprocBatchOperator, DataprocJobOperator.__mro__[1]),
+    "docs/dqops.md": (
+        *(DqopsRunChecksOperator, DqopsCollectStatisticsOperator, DqopsTableImportOperator, DqopsJobOperator),
+        *(DqopsAssertTableStatusOperator, DqopsWaitForJobOperator, DqopsGate, DqopsOperator),
+    ),
     "docs/http.md": (HttpJobOperator, HttpJobSensor, HttpJobOperator.__mro__[1]),
     "docs/waiting.md": (WaitOperator, JobOperator),
 }
