@@ -413,6 +413,7 @@ def _sentence(verdict: str, listed: Sequence[tuple[Job, JobStatus]], watch: Watc
     if verdict == SUCCESS:
         return f"{_count(listed, JobState.SUCCEEDED)} succeeded after {waited}."
     bad = [(job, status) for job, status in listed if status.state is not JobState.SUCCEEDED]
+    bad.sort(key=lambda one: not one[1].state.final)  # what ended the wait comes first
     return f"{_list(bad)}."
 
 

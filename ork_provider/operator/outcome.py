@@ -49,16 +49,17 @@ def failure(verdict: str, message: str, jobs: Sequence[tuple[Job, JobStatus]]) -
     bad = [one for one in listed if one["state"] != JobState.SUCCEEDED.value]
     if verdict == TIMEOUT:
         return TimedOut(message, job=bad[0] if bad else {}, jobs=listed)
-    ended = [one for one in bad if one["state"] in _ERRORS]
+    ended = sorted((one for one in bad if one["state"] in _ERRORS), key=lambda one: list(_ERRORS).index(one["state"]))
     kind = _ERRORS[ended[0]["state"]] if ended and verdict == FAILED else JobError
     return kind(message, job=(ended or bad or [{}])[0], jobs=listed)
 
 
 _ERRORS: dict[str, type[JobError]] = {
     JobState.FAILED.value: JobFailed,
-    JobState.CANCELLED.value: JobCancelled,
     JobState.LOST.value: JobLost,
+    JobState.CANCELLED.value: JobCancelled,
 }
+"""In the order in which they name the failure of many: a cancelled job may be one that we have ended ourselves."""
 
 
 class FailedForGood(JobFailed, AirflowFailException):

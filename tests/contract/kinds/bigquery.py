@@ -20,9 +20,9 @@ def bigquery() -> Iterator[Kind]:
         def operator(what: int = 1, **kwargs: Any) -> BigQueryJobOperator:
             return BigQueryJobOperator(**{"task_id": "load", "sql": f"SELECT {what}", "poll_interval": 0.2, **kwargs})
 
-        def script(running: float, good: bool) -> None:
+        def script(running: float, good: bool, pending: float = 0.1) -> None:
             error = None if good else {"reason": "invalidQuery", "message": "Syntax error: Unexpected end"}
-            fake.script(lambda _: True, Outcome(pending=0.1, running=running, error=error))
+            fake.script(lambda _: True, Outcome(pending=pending, running=running, error=error))
 
         def watch(job: Any) -> Mapping[str, Any]:
             return {

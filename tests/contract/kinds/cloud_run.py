@@ -29,9 +29,9 @@ def _kind(fake: FakeCloudRun) -> Kind:
         ours = {"task_id": "load", "region": "europe-west1", "job_name": "nightly", "poll_interval": 0.2}
         return CloudRunJobOperator(**{**ours, "overrides": {"args": [f"--what={what}"]}, **kwargs})
 
-    def script(running: float, good: bool) -> None:
+    def script(running: float, good: bool, pending: float = 0.1) -> None:
         message = "" if good else "Task nightly-task0 failed with message: Syntax error."
-        outcome = ExecutionOutcome(pending=0.1, running=running, failed=0 if good else 1, message=message)
+        outcome = ExecutionOutcome(pending=pending, running=running, failed=0 if good else 1, message=message)
         fake.script(lambda _: True, outcome)
 
     def watch(job: Any) -> Mapping[str, Any]:

@@ -22,9 +22,9 @@ def dataproc() -> Iterator[Kind]:
             ours = {"task_id": "load", "job": job, "region": "us-east1", "cluster_name": "c", "poll_interval": 0.2}
             return DataprocJobOperator(**{**ours, **kwargs})
 
-        def script(running: float, good: bool) -> None:
+        def script(running: float, good: bool, pending: float = 0.1) -> None:
             error = None if good else "Job failed with message [Syntax error]"
-            fake.script(lambda _: True, DataprocOutcome(0.1, running, error, setup=0.0))
+            fake.script(lambda _: True, DataprocOutcome(pending, running, error, setup=0.0))
 
         def watch(job: Any) -> Mapping[str, Any]:
             place = {"project": job.project, "region": job.region}

@@ -22,9 +22,9 @@ def dataproc_batch() -> Iterator[Kind]:
             ours = {"task_id": "load", "batch": batch, "region": "us-east1", "poll_interval": 0.2}
             return DataprocBatchOperator(**{**ours, **kwargs})
 
-        def script(running: float, good: bool) -> None:
+        def script(running: float, good: bool, pending: float = 0.1) -> None:
             error = None if good else "Job failed with message [Syntax error]"
-            fake.script(lambda _: True, DataprocOutcome(0.1, running, error))
+            fake.script(lambda _: True, DataprocOutcome(pending, running, error))
 
         def watch(batch: Any) -> Mapping[str, Any]:
             place = {"project": batch.project, "region": batch.region}

@@ -23,9 +23,9 @@ def dqops() -> Iterator[Kind]:
             ours = {"task_id": "load", "connection": "c", "full_table_name": f"s.t{what}", "poll_interval": 0.2}
             return DqopsRunChecksOperator(**{**ours, **limits, **kwargs})
 
-        def script(running: float, good: bool) -> None:
+        def script(running: float, good: bool, pending: float = 0.1) -> None:
             status = "finished" if good else "failed"
-            outcome = DqopsOutcome(0.1, running, status, error_message="Syntax error: Unexpected end")
+            outcome = DqopsOutcome(pending, running, status, error_message="Syntax error: Unexpected end")
             fake.script(lambda _: True, outcome)
 
         def watch(job: Any) -> Mapping[str, Any]:

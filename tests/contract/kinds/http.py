@@ -22,9 +22,9 @@ def http() -> Iterator[Kind]:
                 **{**ours, **urls, "idempotency_header": "Idempotency-Key", "message_field": "error", **kwargs}
             )
 
-        def script(running: float, good: bool) -> None:
+        def script(running: float, good: bool, pending: float = 0.1) -> None:
             outcome = "completed" if good else "failed"
-            fake.script(lambda _: True, HttpOutcome(0.1, running, outcome, {"rows": 1}, "Syntax error"))
+            fake.script(lambda _: True, HttpOutcome(pending, running, outcome, {"rows": 1}, "Syntax error"))
 
         def watch(job: Any) -> Mapping[str, Any]:
             path = f"/jobs/{job.job_id}"

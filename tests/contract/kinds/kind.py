@@ -15,8 +15,8 @@ class Kind:
     :param fake: the running fake service; the jobs that it has started have ``created_at``, ``cancelled_at`` (None
         unless cancelled) and ``cancel()``
     :param operator: makes an operator; ``what`` varies the request
-    :param script: decides the outcome of jobs started from now on: seconds of running, and whether it goes well
-        (if not, "Syntax error" is part of the service's message)
+    :param script: decides the outcome of jobs started from now on: seconds of running, whether it goes well (if not,
+        "Syntax error" is part of the service's message), seconds pending
     :param started: every job that was really started, oldest first
     :param on_submit, on_status, on_cancel: which requests a fault is for, as ``"GET */jobs/*"``
     :param result: arguments with which the operator fetches a result after success, if it can
@@ -29,7 +29,7 @@ class Kind:
     name: str
     fake: Any
     operator: Callable[..., Any]
-    script: Callable[[float, bool], None]
+    script: Callable[..., None]
     started: Callable[[], list[Any]]
     on_submit: str
     on_status: str
