@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from ork_provider.testing import DqopsOutcome, FakeBigQuery, FakeDataproc, FakeDqops, FakeHttpJobs, HttpOutcome, Outcome
+from ork_provider.testing import (
+    DqopsOutcome,
+    ExecutionOutcome,
+    FakeBigQuery,
+    FakeCloudRun,
+    FakeDataproc,
+    FakeDqops,
+    FakeHttpJobs,
+    HttpOutcome,
+    Outcome,
+)
 from tests.docs.conftest import Run
 from tests.docs.pages import ROOT
 
@@ -44,6 +56,27 @@ def test_example_bigquery(run: Run, weather: Path) -> None:
     assert len(monthly.work.outcome.rows) == 12
     assert load.configuration["load"]["sourceUris"] == ["gs://my-bucket/weather/2015-12-31/*.parquet"]
     assert f"Deferring; the triggerer waits for BigQuery job ork-sandbox:US.{load.job_id}" in said
+
+
+def test_example_cloud_run(run: Run, tmp_path: Path) -> None:
+    """A program of the user's runs in the place of a job, and finds its variables; overrides reach the others."""
+    program = tmp_path / "nightly.py"
+    program.write_text("import os, sys, time; time.sleep(0.5); print(*sys.argv[1:], 'to', os.environ['TARGET'])")
+    commands = {"nightly": [sys.executable, str(program)]}
+    with FakeCloudRun(pending=0, running=0, commands=commands) as cloud_run:
+        cloud_run.create_job("export", ["exporter", "proxy"])
+        cloud_run.script("shards", ExecutionOutcome(pending=0, running=0, retried=2))
+        said = run("airflow", "dags", "test", "example_cloud_run", "2026-01-31", env=cloud_run.connections())
+    nightly = next(execution for execution in cloud_run.started if execution.job_name == "nightly")
+    log_uri = str(nightly.work.log_uri)
+    assert Path(log_uri.removeprefix("file://")).read_text() == "--day=2026-01-31 to warehouse\n"
+    assert re.search(rf"1 of 1 tasks, 0 retried, [0-9.]+ s: {re.escape(log_uri)}", said)
+    place = f"ork-sandbox/europe-west1/nightly/{nightly.execution_id}"
+    assert f"Deferring; the triggerer waits for Cloud Run job {place}" in said
+    ended = sorted((e.job_name, e.task_count, e.env.get("COUNTRY")) for e in cloud_run.started if e is not nightly)
+    countries = [("import-country", 1, country) for country in ("de", "fr", "pl")]
+    assert ended == [("export", 1, None), *countries, ("import-shards", 50, None)]
+    assert all(execution.state == "SUCCEEDED" for execution in cloud_run.started)
 
 
 def test_example_http(run: Run) -> None:

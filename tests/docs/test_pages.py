@@ -14,6 +14,7 @@ import pytest
 from airflow.sdk import Connection
 
 from ork_provider.bigquery import BigQueryJobOperator
+from ork_provider.cloud_run import CloudRunJobOperator
 from ork_provider.dataproc import DataprocBatchOperator, DataprocJobOperator
 from ork_provider.dqops import (
     DqopsAssertTableStatusOperator,
@@ -130,6 +131,7 @@ def test_links(page: Path) -> None:
 
 OWN = {
     "docs/bigquery.md": (BigQueryJobOperator,),
+    "docs/cloud_run.md": (CloudRunJobOperator,),
     "docs/dataproc.md": (DataprocJobOperator, DataprocBatchOperator, DataprocJobOperator.__mro__[1]),
     "docs/dqops.md": (
         *(DqopsRunChecksOperator, DqopsCollectStatisticsOperator, DqopsTableImportOperator, DqopsJobOperator),
