@@ -74,7 +74,8 @@ class DqopsServer:
         conn = await self._access.connection()
         if conn is None or not await self._is_the_connections(conn):
             return {}
-        headers = {"Authorization": f"Bearer {conn.password}"} if conn.password else {}
+        key = (conn.password or "").strip()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         if domain := read_extra(conn).get("data_domain"):
             headers["Cookie"] = f"DQODataDomain={check_domain(domain, self._access.conn_id)}"
         return headers
@@ -139,9 +140,12 @@ def host_url(conn: Any) -> str:
 
 def check_domain(domain: object, conn_id: str) -> str:
     """Return the name of a data domain as a cookie holds it."""
-    if not isinstance(domain, str) or not re.fullmatch(r"[^\s\x00-\x20\x7f-\uffff;,\"\\]+", domain):
+    if not isinstance(domain, str) or not _COOKIE_VALUE.fullmatch(domain):
         raise BadRequest(f"Airflow connection {conn_id!r}: {domain!r} in its extra is not the name of a data domain.")
     return domain
+
+
+_COOKIE_VALUE = re.compile(r"[!#-+\--:<-\[\]-~]+")  # RFC 6265
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -124,7 +124,8 @@ def read_stats(entry: Mapping[str, Any]) -> dict[str, Any]:
     ``highest_severity``, ``executed_checks``, ``valid_results``, ``warnings``, ``errors``, ``fatals`` and
     ``execution_errors``.
     """
-    parameters = (entry.get("parameters") or {}).get("runChecksParameters") or {}
+    all_parameters = entry.get("parameters") or {}
+    parameters = all_parameters.get("runChecksParameters") or all_parameters.get("runChecksOnTableParameters") or {}
     found = {
         "job_type": entry.get("jobType"),
         "duration_seconds": _duration(entry),

@@ -139,6 +139,14 @@ def test_duration(created: Any, ended: Any, seconds: float | None) -> None:
     assert "duration_seconds" not in read_job({**entry, "status": "running"}).stats
 
 
+@pytest.mark.parametrize("name", ["runChecksParameters", "runChecksOnTableParameters"])
+def test_results_of_checks(name: str) -> None:
+    """The counts are numbers, and are found whether a job ran the checks of many tables or of one."""
+    result = {"highest_severity": "error", "executed_checks": 3, "errors": 1, "unknown": 7}
+    stats = read_job({"status": "finished", "parameters": {name: {"run_checks_result": result}}}).stats
+    assert stats == {"highest_severity": "error", "executed_checks": 3, "errors": 1}
+
+
 def test_stack_traces_are_left_out() -> None:
     """A failure's message is what comes before the stack trace, and not longer than a person reads."""
     assert say_error("Cannot connect\nto c\n\tat com.dqops.A.b(A.java:1)\n\tat com.dqops.C") == "Cannot connect\nto c"
@@ -204,7 +212,7 @@ def test_host_that_is_none() -> None:
         host_url(connection("http://h:port"))
 
 
-@pytest.mark.parametrize("domain", ["a;b", "a b", "", 7, "a\r\nb", "ä", 'a"'], ids=repr)
+@pytest.mark.parametrize("domain", ["a;b", "\U0001f600", "a b", "", 7, "a\r\nb", "ä", 'a"'], ids=repr)
 def test_data_domain(domain: Any) -> None:
     """What a cookie cannot hold is refused."""
     assert check_domain("sales_eu-1", "dq") == "sales_eu-1"
