@@ -12,7 +12,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -35,6 +35,7 @@ class Attempt:
         itself
     :param submitted: whether the service has confirmed the job
     :param findable: False if a request has been sent by which no job can be found again
+    :param place: where a job is looked for that its service names; a changed request may be for another place
     """
 
     nonce: str
@@ -45,6 +46,7 @@ class Attempt:
     job: Job | None = None
     submitted: bool = False
     findable: bool = True
+    place: Mapping[str, str] = field(default_factory=dict)
 
     def confirmed(self, job: Job, at: datetime) -> Attempt:
         """Return the attempt after the service's answer."""
@@ -62,6 +64,7 @@ class Attempt:
             "job": self.job.public_dict() if self.job else {},
             "submitted": self.submitted,
             **({} if self.findable else {"findable": False}),
+            **({"place": dict(self.place)} if self.place else {}),
         }
 
     @classmethod
@@ -77,8 +80,9 @@ class Attempt:
                 job=job_from_dict(data["job"]) if data.get("job") else None,
                 submitted=bool(data.get("submitted")),
                 findable=bool(data.get("findable", True)),
+                place={str(name): str(value) for name, value in (data.get("place") or {}).items()},
             )
-        except (KeyError, TypeError, ValueError) as exc:
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
             raise _unreadable(data, exc) from exc
 
 

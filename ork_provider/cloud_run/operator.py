@@ -20,6 +20,7 @@ from ork_provider.trigger import JobTrigger
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from ork_provider.operator.job import Start
     from ork_provider.worker import Worker
 
 LOOK_AGAIN = 2.0
@@ -117,21 +118,24 @@ class CloudRunJobOperator(JobOperator):
     async def name_job(self, context: Context, nonce: str, worker: Worker) -> None:
         """Return None: Cloud Run names its executions itself."""
 
+    def _new_attempt(self, start: Start) -> Attempt:
+        placing = self._keep_trying(lambda: self._place(start.request, start.worker), "Reading the connection")
+        return replace(super()._new_attempt(start), place=start.worker.run(placing))
+
     async def submit(
         self, attempt: Attempt, request: Mapping[str, Any], context: Context, worker: Worker
     ) -> CloudRunJob:
         """See JobOperator; the execution gets a marker by which ``find_job`` knows it."""
         service = await self._service(worker)
-        place = await self._place(request, service)
         try:
-            return await service.run(place, with_marker(request["overrides"], attempt.nonce))
+            return await service.run(attempt.place, with_marker(request["overrides"], attempt.nonce))
         except OverridesRefused:
             if request["overrides"]:
                 raise
         warn_unmarked(self.gcp_conn_id)
         AttemptStore(context, self.log).save(replace(attempt, findable=False))
         try:
-            return await service.run(place, {})
+            return await service.run(attempt.place, {})
         except TryAgain as exc:
             if exc.processed:
                 raise UnknownOutcome(f"{UNMARKED} Look for it in Cloud Run. {exc}") from exc
@@ -142,14 +146,13 @@ class CloudRunJobOperator(JobOperator):
         if not attempt.findable:
             return None
         service = await self._service(worker)
-        place = await self._place(request, service)
-        if found := await service.find(place, attempt.nonce):
+        if found := await service.find(attempt.place, attempt.nonce):
             return found
         await self.clock.sleep(LOOK_AGAIN)
-        return await service.find(place, attempt.nonce, pages=1)
+        return await service.find(attempt.place, attempt.nonce, pages=1)
 
-    async def _place(self, request: Mapping[str, Any], service: CloudRunService) -> dict[str, str]:
-        project = request["project_id"] or await service.project_id()
+    async def _place(self, request: Mapping[str, Any], worker: Worker) -> dict[str, str]:
+        project = request["project_id"] or await (await self._service(worker)).project_id()
         return {"project": project, "region": request["region"], "job_name": request["job_name"]}
 
     async def _service(self, worker: Worker) -> CloudRunService:

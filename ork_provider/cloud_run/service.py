@@ -23,6 +23,9 @@ PAGE = 100
 PAGES = 10
 """Pages of executions that are searched for a lost one: a job keeps 1,000 executions, the newest come first."""
 
+PAGE_LIMIT = 16 * 1024 * 1024
+"""Bytes of such a page: it holds the variables of every execution."""
+
 FIND_FIELDS = "executions(name,template/containers/env(name,value)),nextPageToken"
 
 
@@ -96,7 +99,8 @@ class CloudRunService(Service):
         for _ in range(pages):
             more = {"pageToken": token} if token else {}
             params = {"pageSize": str(PAGE), "fields": FIND_FIELDS, **more}
-            page = await self.api.call("GET", f"{job_path(place)}/executions", params=params)
+            path = f"{job_path(place)}/executions"
+            page = await self.api.call("GET", path, params=params, max_body=PAGE_LIMIT)
             if found := _marked(page, place, marker):
                 return found
             token = page.get("nextPageToken") or ""
@@ -138,7 +142,7 @@ def path_of(job: CloudRunJob) -> str:
 
 def _is_for_overrides(message: str) -> bool:
     """Whether a 403 may be for the overrides: it names their permission, or none."""
-    named = re.findall(r"\brun\.[a-z]+\.[A-Za-z]+", message)
+    named = re.findall(r"\brun\.(?:jobs|executions)\.[A-Za-z]+", message)
     return not named or "run.jobs.runWithOverrides" in named
 
 

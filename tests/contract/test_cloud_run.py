@@ -253,6 +253,19 @@ def test_worker_that_died_and_a_clear(cloud_run: FakeCloudRun, monkeypatch: pyte
     assert [execution.cancelled_at is not None for execution in cloud_run.started] == [True, False]
 
 
+def test_lost_execution_of_another_place(cloud_run: FakeCloudRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that was changed to another job or region ends the execution that may run in the old place first."""
+    monkeypatch.setattr("ork_provider.operator.owner.CLEAR_GRACE", 0.0)
+    cloud_run.script("nightly", ExecutionOutcome(pending=0, running=60))
+    task = Task()
+    task.ti.max_tries = 1
+    with pytest.raises(Died):
+        die(nightly()).execute(task.context)
+    result = task.retry().run(nightly(region="us-east1", job_name="hourly"))
+    assert (result["region"], result["job_name"]) == ("us-east1", "hourly")
+    assert [execution.state for execution in cloud_run.started] == ["CANCELLED", "SUCCEEDED"]
+
+
 # Without the permission for overrides -----------------------------------------------------------------
 
 
@@ -287,6 +300,14 @@ def test_other_refusal_is_not_taken_for_it(cloud_run: FakeCloudRun) -> None:
     with pytest.raises(BadRequest, match=r"'run\.jobs\.run' denied"):
         Task().run(nightly())
     assert len(cloud_run.calls("POST")) == 1
+
+
+def test_refusal_without_a_name(cloud_run: FakeCloudRun) -> None:
+    """A 403 that names no permission may be for the overrides: without the marker it is tried once more."""
+    url = "https://run.googleapis.com/v2/projects/p"
+    cloud_run.fail(Fault.google(403, "forbidden", f"The caller does not have permission for {url}"), on=RUN)
+    assert Task().run(nightly())["state"] == "succeeded"
+    assert only_one(cloud_run).overrides == {}
 
 
 def test_unmarked_start_whose_answer_is_lost(unmarked: FakeCloudRun) -> None:
