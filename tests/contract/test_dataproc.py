@@ -450,6 +450,15 @@ def test_slow_cancel_is_waited_for(dataproc: FakeDataproc) -> None:
         Task().run(run_job(timeout=0.3))
 
 
+def test_deadline_in_setup_done(dataproc: FakeDataproc) -> None:
+    """A deadline that passes in SETUP_DONE cancels the job as soon as Dataproc lets it be cancelled."""
+    dataproc.script("main.py", DataprocOutcome(pending=1, running=60, setup=1))
+    with pytest.raises(TimedOut, match="cancelled, and the service confirms"):
+        Task().run(run_job(timeout=0.2))
+    assert len(dataproc.calls("POST", "*:cancel")) > 1
+    assert not dataproc.live()
+
+
 async def test_batch_is_cancelled_by_its_operation(dataproc: FakeDataproc, services: Services) -> None:
     """The operation comes with the answer to the submit; for a job dict without it, it is looked up."""
     dataproc.script(lambda _: True, DataprocOutcome(pending=0, running=60))
