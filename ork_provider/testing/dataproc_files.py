@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,7 +21,7 @@ class FileWork:
     """A process that runs a Python file."""
 
     process: LocalProcess
-    script: DataprocOutcome = field(default_factory=lambda: DataprocOutcome(pending=0, setup=0))
+    script: DataprocOutcome
     stopped: bool = False
 
     @property
@@ -67,7 +67,8 @@ def start_file(resource: Mapping[str, Any], processes: Processes, log_path: Path
         return None
     properties = {**main.get("properties", {}), **resource.get("runtimeConfig", {}).get("properties", {})}
     command = [sys.executable, unquote(uri.path), *map(str, main.get("args", []))]
-    return FileWork(processes.start(command, {"PYTHONUNBUFFERED": "1", **_environment(properties)}, log_path))
+    process = processes.start(command, {"PYTHONUNBUFFERED": "1", **_environment(properties)}, log_path)
+    return FileWork(process, DataprocOutcome(pending=0, setup=0, running=NEVER, application=Path(command[1]).name))
 
 
 def _last_line(log: Path) -> str:

@@ -332,6 +332,7 @@ def test_local_file_is_run(local: FakeDataproc, tmp_path: Path) -> None:
         job = ended(http, run_file(http, tmp_path, "a", "b"))
         assert (job["status"]["state"], [s["state"] for s in job["statusHistory"]][-1]) == ("DONE", "RUNNING")
         assert output_of(job["driverOutputResourceUri"]) == "args ['a', 'b'] sales\n"
+        assert (job["yarnApplications"][0]["name"], job["yarnApplications"][0]["progress"]) == ("main file.py", 1.0)
 
 
 def test_exit_code_of_a_local_file(local: FakeDataproc, tmp_path: Path) -> None:
