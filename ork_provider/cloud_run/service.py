@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ork_provider.cloud_run.job import STATUS_FIELDS, CloudRunJob, read_execution
 from ork_provider.cloud_run.overrides import holds_marker, name_container, needs_name
-from ork_provider.errors import BadRequest, NotFound, OrkError, TryAgain
+from ork_provider.errors import BadRequest, NotFound, TryAgain
 from ork_provider.google.api import GOOGLE_CONNECTION, GoogleApi, read_object
 from ork_provider.job import JobStatus, describe
 from ork_provider.service import Service
@@ -87,7 +87,11 @@ class CloudRunService(Service):
         try:
             answer = await self.api.call("GET", job_path(place), params={"fields": "template/template/containers/name"})
             names = [container["name"] for container in answer["template"]["template"]["containers"]]
-        except (OrkError, TypeError, LookupError):
+        except NotFound:
+            raise refusal from None
+        except TryAgain as exc:  # the refused start has had no effect, so it may be sent again
+            raise TryAgain(str(exc), retry_after=exc.retry_after, processed=False) from exc
+        except (BadRequest, TypeError, LookupError):
             names = []
         if len(names) < 2:
             raise refusal

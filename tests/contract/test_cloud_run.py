@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from ork_provider.attempt import Attempt
 from ork_provider.cloud_run import CloudRunJob, CloudRunJobOperator, CloudRunService
 from ork_provider.cloud_run import operator as cloud_run_operator
 from ork_provider.cloud_run import service as cloud_run_service
@@ -266,6 +268,15 @@ def test_lost_execution_of_another_place(cloud_run: FakeCloudRun, monkeypatch: p
     assert [execution.state for execution in cloud_run.started] == ["CANCELLED", "SUCCEEDED"]
 
 
+def test_attempt_goes_round() -> None:
+    """What an attempt remembers of its place, and that it cannot be found, is read back; older rows have neither."""
+    row = Attempt(nonce="n", request_hash="h", max_tries=1, at=datetime.now(timezone.utc)).to_dict()
+    assert not {"findable", "place"} & set(row)
+    assert (Attempt.from_dict(row).findable, Attempt.from_dict(row).place) == (True, {})
+    later = replace(Attempt.from_dict(row), findable=False, place=PLACE)
+    assert Attempt.from_dict(json.loads(json.dumps(later.to_dict()))) == later
+
+
 # Without the permission for overrides -----------------------------------------------------------------
 
 
@@ -374,6 +385,14 @@ def test_refusal_that_has_nothing_to_do_with_containers(cloud_run: FakeCloudRun)
         with pytest.raises(BadRequest, match="taskCount is too large"):
             Task().run(nightly(overrides={"task_count": 9}))
     assert not cloud_run.started
+
+
+def test_job_that_cannot_be_looked_at_for_now(cloud_run: FakeCloudRun) -> None:
+    """A fault that passes, while the name of a container is asked for, starts the whole again."""
+    cloud_run.create_job("nightly", ["main", "proxy"])
+    cloud_run.fail(Fault.status(503), on="GET */jobs/nightly")
+    assert Task().run(nightly())["state"] == "succeeded"
+    assert [call.status for call in cloud_run.calls("POST")] == [400, 400, 200]
 
 
 ENV = [{"name": "DAY", "value": "1"}]
