@@ -98,30 +98,42 @@ def test_success_after_retries(cloud_run: FakeCloudRun) -> None:
     assert (result["state"], result["stats"]["succeeded"], result["stats"]["retried"]) == ("succeeded", 2, 1)
 
 
-def test_cancelled_by_hand(cloud_run: FakeCloudRun) -> None:
+class Ticks:
+    """A clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def ticks(cloud_run: FakeCloudRun) -> Ticks:
+    """Let executions go on only when the test says so."""
+    cloud_run.clock = ticks = Ticks()
+    return ticks
+
+
+def test_cancelled_by_hand(cloud_run: FakeCloudRun, ticks: Ticks) -> None:
     """An execution that somebody cancels is cancelled, also when some of its tasks had succeeded."""
-    cloud_run.script("nightly", ExecutionOutcome(pending=0, running=0.6, tasks=2))
+    cloud_run.script("nightly", ExecutionOutcome(pending=0, running=10, tasks=2))
     task, operator = Task(), nightly()
     deferred = task.start(operator)
-    execution = only_one(cloud_run)
-    while not execution.counts.succeeded:
-        pass
-    execution.cancel()
+    ticks.seconds += 6
+    only_one(cloud_run).cancel()
     with pytest.raises(JobCancelled, match=r"1 of 2 tasks succeeded, 1 cancelled: .*\(reason: CANCELLED\)"):
         task.resume(operator, deferred)
 
 
-async def test_states_and_progress(cloud_run: FakeCloudRun) -> None:
+async def test_states_and_progress(cloud_run: FakeCloudRun, ticks: Ticks) -> None:
     """Before its start an execution is PENDING; then the message says how many tasks are done, failed and retried."""
-    cloud_run.script("nightly", ExecutionOutcome(pending=0.3, running=60, tasks=100, failed=1, retried=2))
+    cloud_run.script("nightly", ExecutionOutcome(pending=1, running=8, tasks=4, failed=1, retried=2))
     session, services = opened()
     job = await (await service_of(services)).run(PLACE, {})
     pending = await services.check(job)
     assert (pending.remote_state, pending.state, pending.message) == ("PENDING", JobState.RUNNING, "")
-    cloud_run.started[0].work.script = ExecutionOutcome(0, 0.3, tasks=4, failed=1, retried=2)  # type: ignore[attr-defined]
-    cloud_run.started[0].task_count = cloud_run.started[0].work.task_count = 4  # type: ignore[attr-defined]
-    while cloud_run.started[0].counts.succeeded < 2:
-        pass
+    ticks.seconds += 7.5
     running = await services.check(job)
     assert (running.remote_state, running.message) == ("RUNNING", "2 of 4 tasks done, 1 failed, 2 retried")
     assert running.stats["running"] == 1
