@@ -33,6 +33,8 @@ FIRST_ASK = 60.0
 LONGEST_ASK = 300.0
 """Seconds that no ask takes: reading a connection, fetching a token and two requests each have limits of their own."""
 
+UNWATCHED = "could not be watched any longer"
+
 SUCCESS, FAILED, TIMEOUT, ERROR = "success", "failed", "timeout", "error"
 
 
@@ -399,7 +401,7 @@ def _last_word(job: Job, watch: Watch, result: JobStatus | Exception | None) -> 
         return JobStatus(
             state=JobState.RUNNING,
             remote_state=heard.remote_state,
-            message=f"could not be watched any longer: {result}",
+            message=f"{UNWATCHED}: {result}",
             stats=heard.stats,
         )
     return heard
@@ -413,7 +415,7 @@ def _sentence(verdict: str, listed: Sequence[tuple[Job, JobStatus]], watch: Watc
     if verdict == SUCCESS:
         return f"{_count(listed, JobState.SUCCEEDED)} succeeded after {waited}."
     bad = [(job, status) for job, status in listed if status.state is not JobState.SUCCEEDED]
-    bad.sort(key=lambda one: not one[1].state.final)  # what ended the wait comes first
+    bad.sort(key=lambda one: not (one[1].state.final or one[1].message.startswith(UNWATCHED)))  # the cause comes first
     return f"{_list(bad)}."
 
 

@@ -66,6 +66,10 @@ class AirflowRest:
         index = "" if map_index is None else f"/{map_index}"
         self._call("PATCH", f"{_task(dag_id, run_id, task_id)}{index}", json={"new_state": state})
 
+    def set_run_state(self, dag_id: str, run_id: str, state: str) -> None:
+        """Mark a whole run "failed", "success" or "queued" as a user does."""
+        self._call("PATCH", _run(dag_id, run_id), json={"state": state})
+
     def clear(self, dag_id: str, run_id: str, task_ids: Iterable[str | tuple[str, int]]) -> None:
         """Clear tasks, whatever their state; `(task_id, map_index)` clears one mapped copy."""
         body = {"dag_run_id": run_id, "task_ids": list(task_ids), "only_failed": False, "dry_run": False}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from ork_provider.testing import FakeBigQuery, FakeHttpJobs
+from ork_provider.testing import FakeBigQuery, FakeCloudRun, FakeDataproc, FakeDqops, FakeHttpJobs, FakeServer
+from ork_provider.testing.google_connection import merged_connections
 from ork_provider.testing.local_airflow import LocalAirflow
 
 HERE = Path(__file__).parent
@@ -20,24 +22,49 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(240))
 
 
-@pytest.fixture(scope="session")
-def bigquery() -> Iterator[FakeBigQuery]:
-    """Serve the BigQuery that the connection `google_cloud_default` points to."""
-    with FakeBigQuery() as fake:
-        yield fake
+@dataclass
+class Cloud:
+    """A fake of every service."""
+
+    bigquery: FakeBigQuery
+    cloud_run: FakeCloudRun
+    dataproc: FakeDataproc
+    http_jobs: FakeHttpJobs
+    dqops: FakeDqops
+
+    @property
+    def all(self) -> list[FakeServer]:
+        """The fakes."""
+        return [self.bigquery, self.cloud_run, self.dataproc, self.http_jobs, self.dqops]
 
 
 @pytest.fixture(scope="session")
-def http_jobs() -> Iterator[FakeHttpJobs]:
-    """Serve the HTTP job service that the connection `http_default` points to."""
-    with FakeHttpJobs() as fake:
-        yield fake
+def cloud() -> Iterator[Cloud]:
+    """Serve what the default connections point to."""
+    with (
+        FakeBigQuery() as bigquery,
+        FakeCloudRun() as cloud_run,
+        FakeDataproc() as dataproc,
+        FakeHttpJobs() as http_jobs,
+        FakeDqops() as dqops,
+    ):
+        yield Cloud(bigquery, cloud_run, dataproc, http_jobs, dqops)
 
 
 @pytest.fixture(scope="session")
-def airflow(bigquery: FakeBigQuery, http_jobs: FakeHttpJobs) -> Iterator[LocalAirflow]:
+def bigquery(cloud: Cloud) -> FakeBigQuery:
+    """Return the BigQuery that the connection `google_cloud_default` points to."""
+    return cloud.bigquery
+
+
+@pytest.fixture(scope="session")
+def http_jobs(cloud: Cloud) -> FakeHttpJobs:
+    """Return the HTTP job service that the connection `http_default` points to."""
+    return cloud.http_jobs
+
+
+@pytest.fixture(scope="session")
+def airflow(cloud: Cloud) -> Iterator[LocalAirflow]:
     """Start an Airflow with the DAGs of `tests/e2e/dags`, at its default settings."""
-    with LocalAirflow(
-        HERE / "dags", parallelism=32, env={**bigquery.connections(), **http_jobs.connections()}
-    ) as airflow:
+    with LocalAirflow(HERE / "dags", parallelism=32, env=merged_connections(cloud.all)) as airflow:
         yield airflow
