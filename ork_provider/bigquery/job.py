@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from ork_provider.errors import TryAgain
 from ork_provider.job import Job, JobState, JobStatus
+from ork_provider.stats import known, read_int
 
 CONSOLE = "https://console.cloud.google.com/bigquery"
 
@@ -88,22 +89,18 @@ def read_stats(statistics: Mapping[str, Any]) -> dict[str, Any]:
     query = statistics.get("query") or {}
     dml = query.get("dmlStats") or {}
     found = {
-        "bytes_processed": _number(query.get("totalBytesProcessed", statistics.get("totalBytesProcessed"))),
-        "bytes_billed": _number(query.get("totalBytesBilled")),
-        "slot_ms": _number(query.get("totalSlotMs", statistics.get("totalSlotMs"))),
+        "bytes_processed": read_int(query.get("totalBytesProcessed", statistics.get("totalBytesProcessed"))),
+        "bytes_billed": read_int(query.get("totalBytesBilled")),
+        "slot_ms": read_int(query.get("totalSlotMs", statistics.get("totalSlotMs"))),
         "cache_hit": query.get("cacheHit"),
         "duration_seconds": _duration(statistics),
         "statement_type": query.get("statementType"),
-        "dml": {name: _number(dml.get(key)) for name, key in _DML.items() if dml.get(key) is not None} or None,
+        "dml": {name: read_int(dml.get(key)) for name, key in _DML.items() if dml.get(key) is not None} or None,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return known(found)
 
 
 _DML = {"inserted": "insertedRowCount", "updated": "updatedRowCount", "deleted": "deletedRowCount"}
-
-
-def _number(value: Any) -> int | None:
-    return None if value is None else int(value)
 
 
 def _duration(statistics: Mapping[str, Any]) -> float | None:

@@ -151,7 +151,7 @@ class BigQueryJobOperator(JobOperator):
         return BigQueryJob(project=project, job_id=job_id, location=location)
 
     async def _place(self, service: BigQueryService) -> tuple[str, str | None]:
-        return self.project_id or await service.project_id(), self.location or await service.location()
+        return self.project_id or await service.api.project_id(), self.location or await service.location()
 
     async def _service(self, worker: Worker) -> BigQueryService:
         service = await worker.services.open(BigQueryService)

@@ -12,13 +12,11 @@ from typing import Any, ClassVar
 
 from ork_provider.bigquery.job import BigQueryJob, read_job
 from ork_provider.bigquery.values import read_rows
-from ork_provider.errors import BadRequest, Conflict, TryAgain
-from ork_provider.google.api import GOOGLE_CONNECTION, GoogleApi
+from ork_provider.errors import Conflict, TryAgain
+from ork_provider.google.api import ApiName
+from ork_provider.google.service import GoogleService
 from ork_provider.job import JobStatus, describe
-from ork_provider.service import Service
-from ork_provider.session import Session
 
-ENDPOINT = "https://bigquery.googleapis.com"
 STATUS_FIELDS = "jobReference,status,statistics"
 """What a poll asks for; a whole job would hold the query's text every time."""
 
@@ -26,19 +24,11 @@ ROWS_LIMIT = 10 * 1024 * 1024
 """Bytes of rows that a result may hold; more belongs in a table, not in an XCom."""
 
 
-class BigQueryService(Service):
+class BigQueryService(GoogleService):
     """BigQuery's jobs API."""
 
-    connection_defaults: ClassVar[dict[str, Any]] = GOOGLE_CONNECTION
-
-    def __init__(self, api: GoogleApi) -> None:
-        self.api = api
-
-    @classmethod
-    async def open(cls, session: Session, **connection: Any) -> BigQueryService:
-        """See Service."""
-        await session.renew_connection(connection["gcp_conn_id"], if_old=True)
-        return cls(GoogleApi(session, "bigquery", ENDPOINT, **connection))
+    api_name: ClassVar[ApiName] = "bigquery"
+    endpoint: ClassVar[str] = "https://bigquery.googleapis.com"
 
     async def check(self, job: BigQueryJob) -> JobStatus:
         """Ask with jobs.get."""
@@ -109,17 +99,6 @@ class BigQueryService(Service):
         if not page.get("jobComplete", True):
             raise TryAgain(f"{job}: the rows are not ready yet")
         return page
-
-    async def project_id(self) -> str:
-        """Return the connection's project."""
-        access = await self.api.access()
-        project = await access.project_id()
-        if not project:
-            raise BadRequest(
-                f"No project: neither project_id nor the connection {access.conn_id!r} names one. "
-                "Set project_id, or 'project' in the connection's extra."
-            )
-        return project
 
     async def location(self) -> str | None:
         """Return the connection's location, if it has one."""

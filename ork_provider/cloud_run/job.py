@@ -5,15 +5,14 @@ Source: https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.j
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from ork_provider.errors import TryAgain
 from ork_provider.job import Job, JobState, JobStatus
+from ork_provider.stats import known, seconds_between
 
 CONSOLE = "https://console.cloud.google.com/run/jobs/executions/details"
 
@@ -172,25 +171,7 @@ def _stats(execution: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str,
     """Return what an execution did: its tasks by outcome, ``duration_seconds`` since its start, ``log_uri``."""
     found = {
         **counts,
-        "duration_seconds": _seconds(execution.get("startTime"), execution.get("completionTime")),
+        "duration_seconds": seconds_between(execution.get("startTime"), execution.get("completionTime")),
         "log_uri": execution.get("logUri") or None,
     }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _seconds(start: str | None, end: str | None) -> float | None:
-    if not start or not end:
-        return None
-    return round((read_timestamp(end) - read_timestamp(start)).total_seconds(), 3)
-
-
-_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)")
-
-
-def read_timestamp(text: str) -> datetime:
-    """Read an RFC 3339 timestamp in UTC, of which the API gives up to nine decimals."""
-    found = _TIMESTAMP.fullmatch(text)
-    if found is None:
-        raise ValueError(f"not a timestamp in UTC: {text!r}")
-    micros = int((found[2] or "0").ljust(6, "0")[:6])
-    return datetime.fromisoformat(found[1]).replace(microsecond=micros, tzinfo=timezone.utc)
+    return known(found)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ork_provider.attempt import Attempt, AttemptStore
 from ork_provider.cloud_run.job import CloudRunJob, read_job_name
-from ork_provider.cloud_run.overrides import check_overrides, is_later, to_overrides, with_marker
+from ork_provider.cloud_run.overrides import check_overrides, to_overrides, with_marker
 from ork_provider.cloud_run.service import CloudRunService, OverridesRefused
 from ork_provider.errors import InvalidJob, TryAgain, UnknownOutcome
 from ork_provider.google.api import GOOGLE_CONNECTION
 from ork_provider.operator import JobOperator
+from ork_provider.templates import is_template
 from ork_provider.trigger import JobTrigger
 
 if TYPE_CHECKING:
@@ -93,9 +94,9 @@ class CloudRunJobOperator(JobOperator):
     def _check_place(self) -> None:
         for name, expected in (("region", "a region"), ("job_name", "the name of a Cloud Run job")):
             value = getattr(self, name)
-            if not is_later(value) and (not isinstance(value, str) or not value):
+            if not is_template(value) and (not isinstance(value, str) or not value):
                 raise self.bad_argument(name, expected, value)
-        if self.project_id is not None and not is_later(self.project_id) and not isinstance(self.project_id, str):
+        if self.project_id is not None and not is_template(self.project_id) and not isinstance(self.project_id, str):
             raise self.bad_argument("project_id", "a project id, or None", self.project_id)
 
     def build_request(self, context: Context) -> dict[str, Any]:
@@ -152,7 +153,7 @@ class CloudRunJobOperator(JobOperator):
         return await service.find(attempt.place, attempt.nonce, pages=1)
 
     async def _place(self, request: Mapping[str, Any], worker: Worker) -> dict[str, str]:
-        project = request["project_id"] or await (await self._service(worker)).project_id()
+        project = request["project_id"] or await (await self._service(worker)).api.project_id()
         return {"project": project, "region": request["region"], "job_name": request["job_name"]}
 
     async def _service(self, worker: Worker) -> CloudRunService:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ork_provider.errors import InvalidJob
 from ork_provider.job import describe
+from ork_provider.templates import holds_template, is_template
 
 MARKER = "ORK_ATTEMPT"
 """Environment variable by which the execution of a request is found again whose answer was lost."""
@@ -45,23 +46,10 @@ def to_overrides(given: Any, where: str) -> dict[str, Any]:
 def check_overrides(given: Any, where: str) -> None:
     """Raise InvalidJob for overrides that make no sense; what is known only when the task runs is left for then."""
     if not isinstance(given, Mapping):
-        if not is_later(given):
+        if not is_template(given):
             to_overrides(given, where)
         return
-    to_overrides({key: value for key, value in given.items() if not _has_later(value)}, where)
-
-
-def is_later(value: Any) -> bool:
-    """Whether a value is known only when the task runs: a template, or the output of another task."""
-    return hasattr(value, "iter_references") or (isinstance(value, str) and ("{{" in value or "{%" in value))
-
-
-def _has_later(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(_has_later(item) for item in value.values())
-    if isinstance(value, list | tuple):
-        return any(_has_later(item) for item in value)
-    return is_later(value)
+    to_overrides({key: value for key, value in given.items() if not holds_template(value)}, where)
 
 
 def _spelled(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,10 @@ from urllib.parse import quote
 from ork_provider.cloud_run.job import STATUS_FIELDS, CloudRunJob, read_execution
 from ork_provider.cloud_run.overrides import holds_marker, name_container, needs_name
 from ork_provider.errors import BadRequest, NotFound, TryAgain
-from ork_provider.google.api import GOOGLE_CONNECTION, GoogleApi, read_object
+from ork_provider.google.api import ApiName, read_object
+from ork_provider.google.service import GoogleService
 from ork_provider.job import JobStatus, describe
-from ork_provider.service import Service
-from ork_provider.session import Session
 
-ENDPOINT = "https://run.googleapis.com"
 PAGE = 100
 PAGES = 10
 """Pages of executions that are searched for a lost one: a job keeps 1,000 executions, the newest come first."""
@@ -33,19 +31,11 @@ class OverridesRefused(BadRequest):
     """The account may run the job, perhaps, but not with overrides (403)."""
 
 
-class CloudRunService(Service):
+class CloudRunService(GoogleService):
     """Cloud Run's Admin API."""
 
-    connection_defaults: ClassVar[dict[str, Any]] = GOOGLE_CONNECTION
-
-    def __init__(self, api: GoogleApi) -> None:
-        self.api = api
-
-    @classmethod
-    async def open(cls, session: Session, **connection: Any) -> CloudRunService:
-        """See Service."""
-        await session.renew_connection(connection["gcp_conn_id"], if_old=True)
-        return cls(GoogleApi(session, "run", ENDPOINT, **connection))
+    api_name: ClassVar[ApiName] = "run"
+    endpoint: ClassVar[str] = "https://run.googleapis.com"
 
     async def check(self, job: CloudRunJob) -> JobStatus:
         """Ask with executions.get."""
@@ -119,17 +109,6 @@ class CloudRunService(Service):
         except BadRequest:
             if not (await self.check(job)).state.final:
                 raise
-
-    async def project_id(self) -> str:
-        """Return the connection's project."""
-        access = await self.api.access()
-        project = await access.project_id()
-        if not project:
-            raise BadRequest(
-                f"No project: neither project_id nor the connection {access.conn_id!r} names one. "
-                "Set project_id, or 'project' in the connection's extra."
-            )
-        return project
 
 
 def job_path(place: Mapping[str, str]) -> str:

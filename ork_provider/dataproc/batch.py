@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ork_provider.dataproc.job import CONSOLE
-from ork_provider.dataproc.times import seconds_between
 from ork_provider.errors import TryAgain
 from ork_provider.job import Job, JobState, JobStatus
+from ork_provider.stats import known, read_int, seconds_between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +85,9 @@ def read_stats(resource: Mapping[str, Any], state: JobState) -> dict[str, Any]:
         "output_uri": info.get("outputUri"),
         "diagnostic_output_uri": info.get("diagnosticOutputUri"),
         "endpoints": dict(info.get("endpoints") or {}) or None,
-        **{name: int(usage[key]) for name, key in _USAGE.items() if usage.get(key) is not None},
+        **{name: read_int(usage.get(key)) for name, key in _USAGE.items()},
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return known(found)
 
 
 _USAGE = {

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ork_provider.dataproc.times import seconds_between
 from ork_provider.errors import TryAgain
 from ork_provider.job import Job, JobState, JobStatus
+from ork_provider.stats import known, read_int, seconds_between
 
 CONSOLE = "https://console.cloud.google.com/dataproc"
 
@@ -106,7 +106,7 @@ def read_stats(resource: Mapping[str, Any], state: JobState) -> dict[str, Any]:
         "failed_attempts": failures or None,
         "yarn_applications": [_read_application(app) for app in resource.get("yarnApplications") or []] or None,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return known(found)
 
 
 def _read_application(application: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,11 +115,7 @@ def _read_application(application: Mapping[str, Any]) -> dict[str, Any]:
         "state": application.get("state"),
         "progress_percent": percent(application),
         "tracking_url": application.get("trackingUrl"),
-        "vcore_seconds": _number(application.get("vcoreSeconds")),
-        "memory_mb_seconds": _number(application.get("memoryMbSeconds")),
+        "vcore_seconds": read_int(application.get("vcoreSeconds")),
+        "memory_mb_seconds": read_int(application.get("memoryMbSeconds")),
     }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _number(value: Any) -> int | None:
-    return None if value is None else int(value)
+    return known(found)

@@ -13,7 +13,6 @@ from ork_provider.dataproc.job import DataprocJob
 from ork_provider.dataproc.resource import (
     BATCH_TYPES,
     JOB_TYPES,
-    is_template,
     place_on_cluster,
     read_resource,
     take_project,
@@ -22,6 +21,7 @@ from ork_provider.dataproc.service import DataprocJobService, DataprocService
 from ork_provider.google.api import GOOGLE_CONNECTION
 from ork_provider.google.labels import task_labels, to_strict_label
 from ork_provider.operator import JobOperator
+from ork_provider.templates import is_template
 from ork_provider.trigger import JobTrigger
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class DataprocOperator(JobOperator):
         return await worker.services.open(self.service)
 
     async def _project(self, worker: Worker) -> str:
-        return self.project_id or str(await (await self._service(worker)).project_id())
+        return self.project_id or str(await (await self._service(worker)).api.project_id())
 
     def _labelled(self, resource: Mapping[str, Any], context: Context) -> dict[str, Any]:
         labels = {key: to_strict_label(value) for key, value in task_labels(context["ti"]).items()}

@@ -11,6 +11,7 @@ from typing import Any
 
 from ork_provider.errors import InvalidJob
 from ork_provider.job import describe
+from ork_provider.templates import is_template
 
 JOB_TYPES = (
     *("sparkJob", "pysparkJob", "hiveJob", "pigJob", "hadoopJob", "sparkSqlJob", "sparkRJob"),
@@ -95,8 +96,3 @@ def take_project(job: dict[str, Any], project_id: str | None, where: str) -> str
 def contradict(one: Any, other: Any) -> bool:
     """Whether two values that should be the same are not; what is not rendered yet may still become it."""
     return bool(one and other and one != other and not is_template(one) and not is_template(other))
-
-
-def is_template(value: Any) -> bool:
-    """Whether a value is there only when the task runs: a Jinja template, or the output of another task."""
-    return hasattr(value, "resolve") or (isinstance(value, str) and ("{{" in value or "{%" in value))

@@ -13,42 +13,22 @@ from urllib.parse import quote
 
 from ork_provider.dataproc.job import DataprocJob, read_job
 from ork_provider.errors import BadRequest, Conflict, NotFound, TryAgain
-from ork_provider.google.api import GOOGLE_CONNECTION, GoogleApi, read_object
+from ork_provider.google.api import ApiName, read_object
+from ork_provider.google.service import GoogleService
 from ork_provider.job import Job, JobStatus, describe
-from ork_provider.service import Service
-from ork_provider.session import Response, Session
+from ork_provider.session import Response
 
-ENDPOINT = "https://dataproc.googleapis.com"
 STATUS_FIELDS = "status,statusHistory,yarnApplications,driverOutputResourceUri,driverControlFilesUri"
 """What a poll asks for; a whole job would hold its arguments and properties every time."""
 
 STOPPING = frozenset({"CANCEL_PENDING", "CANCEL_STARTED", "CANCELLING"})
 
 
-class DataprocService(Service):
+class DataprocService(GoogleService):
     """What the services of jobs and of batches have in common."""
 
-    connection_defaults: ClassVar[dict[str, Any]] = GOOGLE_CONNECTION
-
-    def __init__(self, api: GoogleApi) -> None:
-        self.api = api
-
-    @classmethod
-    async def open(cls, session: Session, **connection: Any) -> DataprocService:
-        """See Service."""
-        await session.renew_connection(connection["gcp_conn_id"], if_old=True)
-        return cls(GoogleApi(session, "dataproc", ENDPOINT, **connection))
-
-    async def project_id(self) -> str:
-        """Return the connection's project."""
-        access = await self.api.access()
-        project = await access.project_id()
-        if not project:
-            raise BadRequest(
-                f"No project: neither project_id nor the connection {access.conn_id!r} names one. "
-                "Set project_id, or 'project' in the connection's extra."
-            )
-        return project
+    api_name: ClassVar[ApiName] = "dataproc"
+    endpoint: ClassVar[str] = "https://dataproc.googleapis.com"
 
     async def create(self, job: Job, path: str, **request: Any) -> dict[str, Any]:
         """Send the request that starts a job; sort what its refusals mean.

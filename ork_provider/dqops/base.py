@@ -16,11 +16,12 @@ from ork_provider.dqops.outcome import DqopsQualityIssue, Gate
 from ork_provider.dqops.requests import Call
 from ork_provider.dqops.service import DqopsService
 from ork_provider.dqops.trigger import DqopsJobTrigger
-from ork_provider.dqops.values import Argument, RuleSeverityLevel, is_templated, plain
+from ork_provider.dqops.values import Argument, RuleSeverityLevel, plain
 from ork_provider.errors import InvalidJob, TryAgain, UnknownOutcome
 from ork_provider.job import Job, JobStatus, describe, describe_job
 from ork_provider.operator import JobOperator, WaitOperator
 from ork_provider.operator.wait import to_seconds
+from ork_provider.templates import holds_template
 from ork_provider.waiting import TIMEOUT
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class DqopsOperator(WaitOperator):
         self.fail_on_timeout = fail_on_timeout
         if wait_timeout is not None:
             self.check_seconds("wait_timeout", to_seconds(wait_timeout))
-        if base_url is not None and not is_templated(base_url):
+        if base_url is not None and not holds_template(base_url):
             check_base_url(base_url, f"{self}.base_url")
 
     def _new_deadline(self) -> datetime | None:
@@ -218,7 +219,7 @@ def check_arguments(operator: Any, table: Mapping[str, Argument], *, rendered: b
     """Raise InvalidJob for an argument of the wrong kind; what is still a template is left for later."""
     for name, argument in table.items():
         value = getattr(operator, name)
-        if value is None or (is_templated(value) and not rendered):
+        if value is None or (holds_template(value) and not rendered):
             continue
         if not argument.accepts(value):
             raise _bad(operator, name, argument.expected(), value)
@@ -227,7 +228,7 @@ def check_arguments(operator: Any, table: Mapping[str, Argument], *, rendered: b
 def check_gate(operator: Any) -> None:
     """Raise InvalidJob for a gate that makes no sense."""
     at = operator.fail_at_severity
-    if at is not None and not is_templated(at) and at not in _LEVELS:
+    if at is not None and not holds_template(at) and at not in _LEVELS:
         raise _bad(operator, "fail_at_severity", f"one of {', '.join(map(repr, _LEVELS))}, or None", at)
     least = operator.min_executed_checks
     if type(least) is not int or least < 0:
@@ -249,7 +250,7 @@ def new_gate(operator: Any) -> Gate:
 
 def check_text(operator: Any, name: str, value: object) -> None:
     """Raise InvalidJob for what is no text, nor will be."""
-    if value is not None and not is_templated(value) and (not isinstance(value, str) or not value):
+    if value is not None and not holds_template(value) and (not isinstance(value, str) or not value):
         raise _bad(operator, name, "a text, or None", value)
 
 

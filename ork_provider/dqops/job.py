@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from ork_provider.errors import InvalidJob, TryAgain
 from ork_provider.job import Job, JobState, JobStatus, describe
+from ork_provider.stats import known, seconds_between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ def read_stats(entry: Mapping[str, Any]) -> dict[str, Any]:
         "duration_seconds": _duration(entry),
         **read_counts(parameters.get("run_checks_result") or {}, "highest_severity"),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return known(found)
 
 
 def read_counts(result: Mapping[str, Any], severity: str) -> dict[str, Any]:
@@ -143,16 +143,7 @@ def read_counts(result: Mapping[str, Any], severity: str) -> dict[str, Any]:
 def _duration(entry: Mapping[str, Any]) -> float | None:
     if STATES.get(str(entry.get("status"))) is JobState.RUNNING:
         return None
-    began = _read_time((entry.get("jobId") or {}).get("createdAt"))
-    ended = _read_time(entry.get("statusChangedAt"))
-    if began is None or ended is None:
+    try:
+        return seconds_between((entry.get("jobId") or {}).get("createdAt"), entry.get("statusChangedAt"))
+    except ValueError:
         return None
-    return round((ended - began).total_seconds(), 3)
-
-
-def _read_time(text: object) -> datetime | None:
-    """Read an ISO 8601 time in UTC with any number of decimals; None for anything else."""
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z", text) if isinstance(text, str) else None
-    if match is None:
-        return None
-    return datetime.fromisoformat(f"{match[1]}.{(match[2] or '')[:6]:0<6}+00:00")

@@ -9,22 +9,23 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from ork_provider.dqops.values import SEVERITIES
-from ork_provider.errors import InvalidJob, JobCancelled, JobError, JobFailed, JobLost
+from ork_provider.errors import InvalidJob, JobError
+from ork_provider.operator.outcome import CancelledForGood, FailedForGood, LostForGood, for_good
 
 
-class DqopsJobFailed(JobFailed, AirflowFailException):
+class DqopsJobFailed(FailedForGood):
     """The job failed; waiting for it again cannot help."""
 
 
-class DqopsJobCancelled(JobCancelled, AirflowFailException):
+class DqopsJobCancelled(CancelledForGood):
     """Somebody cancelled the job; waiting for it again cannot help."""
 
 
-class DqopsJobLost(JobLost, AirflowFailException):
+class DqopsJobLost(LostForGood):
     """DQOps no longer knows the job; waiting for it again cannot help."""
 
 
-class DqopsQualityIssue(JobFailed, AirflowFailException):
+class DqopsQualityIssue(FailedForGood):
     """The checks ran, and found what the task must not pass."""
 
 
@@ -32,19 +33,18 @@ class DqopsNoJob(InvalidJob, AirflowFailException):
     """There is no job to wait for; waiting again cannot help."""
 
 
-_FINAL: tuple[tuple[type[JobError], type[JobError]], ...] = (
-    (JobFailed, DqopsJobFailed),
-    (JobCancelled, DqopsJobCancelled),
-    (JobLost, DqopsJobLost),
-)
+_NAMES: dict[type[JobError], type[JobError]] = {
+    FailedForGood: DqopsJobFailed,
+    CancelledForGood: DqopsJobCancelled,
+    LostForGood: DqopsJobLost,
+}
 
 
 def without_retries(error: JobError) -> JobError:
     """Return the same error as one that Airflow does not retry, if the job has ended for good."""
-    for ours, final in _FINAL:
-        if type(error) is ours:
-            return final(str(error), job=error.job)
-    return error
+    final = for_good(error)
+    kind = _NAMES.get(type(final))
+    return kind(str(final), job=final.job, jobs=final.jobs) if kind else final
 
 
 @dataclass(frozen=True, kw_only=True)

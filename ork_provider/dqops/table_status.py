@@ -13,10 +13,11 @@ from ork_provider.dqops.base import WAIT_TIMEOUT, check_arguments, check_gate, d
 from ork_provider.dqops.connection import DQOPS_CONNECTION
 from ork_provider.dqops.job import check_base_url, read_counts
 from ork_provider.dqops.outcome import DqopsQualityIssue
-from ork_provider.dqops.values import Argument, CheckTimeScale, RuleSeverityLevel, is_templated, plain
+from ork_provider.dqops.values import Argument, CheckTimeScale, RuleSeverityLevel, plain
 from ork_provider.errors import BadRequest, InvalidJob, NotFound, TryAgain
 from ork_provider.job import describe
 from ork_provider.operator.wait import to_seconds
+from ork_provider.templates import holds_template
 from ork_provider.trigger import read_seconds
 from ork_provider.waiting import Clock, Policy, SystemClock, keep_trying
 from ork_provider.worker import Worker
@@ -124,7 +125,7 @@ class DqopsAssertTableStatusOperator(BaseOperator):
         for name in _PLACE:
             if not getattr(self, name):
                 raise InvalidJob(f"{self}.{name}: it is empty.")
-        if self.base_url is not None and (rendered or not is_templated(self.base_url)):
+        if self.base_url is not None and (rendered or not holds_template(self.base_url)):
             check_base_url(self.base_url, f"{self}.base_url")
 
     def execute(self, context: Context) -> dict[str, Any] | None:

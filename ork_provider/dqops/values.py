@@ -106,15 +106,6 @@ _SPELLED: dict[type, str] = {
 }
 
 
-def is_templated(value: Any) -> bool:
-    """Whether a value is known only when the task runs: a template, another task's output."""
-    if isinstance(value, str):
-        return "{{" in value or "{%" in value
-    if isinstance(value, list | tuple):
-        return any(is_templated(item) for item in value)
-    return hasattr(value, "iter_references")
-
-
 def plain(value: Any) -> Any:
     """Return an enum's word as a plain text, so that it looks the same in templates, hashes and the UI."""
     return value.value if isinstance(value, Enum) else value

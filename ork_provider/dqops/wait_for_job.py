@@ -10,9 +10,9 @@ from ork_provider.dqops.base import DqopsGate, DqopsJobOperator, check_text, dqo
 from ork_provider.dqops.job import DqopsJob, check_base_url
 from ork_provider.dqops.outcome import DqopsNoJob, without_retries
 from ork_provider.dqops.upstream import jobs_of
-from ork_provider.dqops.values import is_templated
 from ork_provider.errors import JobError, JobLost, TryAgain
 from ork_provider.job import Job, JobStatus
+from ork_provider.templates import is_template
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -66,7 +66,7 @@ class DqopsWaitForJobOperator(DqopsGate):
         for name in ("task_id_to_wait_for", "job_business_key"):
             check_text(self, name, getattr(self, name))
         number = self.job_id
-        if number is None or is_templated(number):
+        if number is None or is_template(number):
             return
         if isinstance(number, bool) or not str(number).isdecimal() or not isinstance(number, int | str):
             raise self.bad_argument("job_id", "a number, as such or as a text", number)

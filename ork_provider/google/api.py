@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from ork_provider.errors import TryAgain
+from ork_provider.errors import BadRequest, TryAgain
 from ork_provider.google import GoogleAccess
 from ork_provider.session import Request, Response, Session, check, read_extra, send_as
 
-GoogleService = Literal["bigquery", "run", "dataproc"]
+ApiName = Literal["bigquery", "run", "dataproc"]
 
 GOOGLE_CONNECTION: dict[str, Any] = {"gcp_conn_id": "google_cloud_default", "impersonation_chain": None}
 """Connection parameters of every Google operator and trigger."""
@@ -26,7 +26,7 @@ class GoogleApi:
     def __init__(
         self,
         session: Session,
-        service: GoogleService,
+        service: ApiName,
         default_endpoint: str,
         *,
         gcp_conn_id: str,
@@ -49,6 +49,20 @@ class GoogleApi:
             known = self._session.cache[key] = (fields, access)
         granted: GoogleAccess = known[1]
         return granted
+
+    async def project_id(self) -> str:
+        """Return the connection's project.
+
+        :raises BadRequest: it has none
+        """
+        access = await self.access()
+        project = await access.project_id()
+        if not project:
+            raise BadRequest(
+                f"No project: neither project_id nor the connection {access.conn_id!r} names one. "
+                "Set project_id, or 'project' in the connection's extra."
+            )
+        return project
 
     async def headers(self) -> dict[str, str]:
         """See Credentials."""

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from ork_provider.errors import InvalidJob
+from ork_provider.templates import is_template
 
 _STEP = re.compile(
     r"""\.?(?P<name>[A-Za-z_\u0080-\U0010FFFF][\w\u0080-\U0010FFFF-]*)
@@ -46,8 +47,7 @@ def _steps(path: str) -> tuple[str | int, ...] | None:
 
 def check_path(path: object, where: str) -> None:
     """Raise InvalidJob naming ``where`` for what is no path; None, a template and an XComArg are left for later."""
-    templated = isinstance(path, str) and ("{{" in path or "{%" in path)
-    if path is not None and not templated and not hasattr(path, "iter_references"):
+    if path is not None and not is_template(path):
         parse_path(path, where)
 
 

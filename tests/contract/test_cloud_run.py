@@ -16,7 +16,7 @@ from ork_provider.attempt import Attempt
 from ork_provider.cloud_run import CloudRunJob, CloudRunJobOperator, CloudRunService
 from ork_provider.cloud_run import operator as cloud_run_operator
 from ork_provider.cloud_run import service as cloud_run_service
-from ork_provider.cloud_run.job import read_execution, read_timestamp
+from ork_provider.cloud_run.job import read_execution
 from ork_provider.cloud_run.overrides import MARKER, to_overrides
 from ork_provider.errors import BadRequest, InvalidJob, JobCancelled, JobFailed, TryAgain
 from ork_provider.job import JobState, job_from_dict, load
@@ -193,14 +193,6 @@ def test_cancelled_without_a_reason() -> None:
     """Without a reason the words of the condition tell a cancel."""
     conditions = [{"type": "Completed", "state": "CONDITION_FAILED", "message": "Execution cancelled."}]
     assert read_execution({**ENDED, "cancelledCount": 2, "conditions": conditions}).state is JobState.CANCELLED
-
-
-def test_timestamps() -> None:
-    """Nine decimals, as the API may send them, and none are read."""
-    assert read_timestamp("2026-01-31T00:00:02.123456789Z").microsecond == 123456
-    assert read_timestamp("2026-01-31T00:00:02Z").microsecond == 0
-    with pytest.raises(ValueError, match="not a timestamp"):
-        read_timestamp("yesterday")
 
 
 # The marker -------------------------------------------------------------------------------------------

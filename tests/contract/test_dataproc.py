@@ -19,7 +19,6 @@ from ork_provider.dataproc import (
 from ork_provider.dataproc.batch import read_batch
 from ork_provider.dataproc.job import read_job
 from ork_provider.dataproc.resource import BATCH_TYPES, JOB_TYPES, MAPS, to_api
-from ork_provider.dataproc.times import seconds_between
 from ork_provider.errors import BadRequest, Conflict, InvalidJob, JobFailed, TimedOut, TryAgain
 from ork_provider.job import JobState, job_from_dict
 from ork_provider.service import Services
@@ -151,19 +150,6 @@ def test_progress_is_in_the_log(dataproc: FakeDataproc, capfd: pytest.CaptureFix
     with pytest.raises(TimedOut):
         Task().run(run_job(timeout=0.3))
     assert re.search(r"is RUNNING after \d+ s: Spark Pi \d+ %", capfd.readouterr().out)
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "seconds"),
-    [
-        ("2026-01-31T10:00:00Z", "2026-01-31T10:00:01.5Z", 1.5),
-        ("2026-01-31T23:59:59.999999999Z", "2026-02-01T00:00:01.000000001Z", 1.0),
-        (None, "2026-01-31T10:00:00Z", None),
-    ],
-)
-def test_timestamps(start: str | None, end: str, seconds: float | None) -> None:
-    """Timestamps have from none to nine digits of a second."""
-    assert seconds_between(start, end) == seconds
 
 
 # -- what is sent ------------------------------------------------------------------------------------------
