@@ -220,7 +220,11 @@ def test_templates_are_not_judged(name: str, arguments: dict[str, Any]) -> None:
 
 
 @every
-@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))], ids=str)
+@pytest.mark.parametrize(
+    "again",
+    [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))],
+    ids=["copy", "deepcopy", "pickle"],  # not by address: every worker of pytest-xdist must name them alike
+)
 def test_copies(name: str, again: Callable[[Any], Any]) -> None:
     """Airflow copies operators to render them; a copy is complete, also after the operator has been at work."""
     operator = make(name, timeout=60)
