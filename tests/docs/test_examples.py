@@ -108,6 +108,28 @@ def test_example_dqops(run: Run) -> None:
     assert [job.key for job in dqops.started if job.key.startswith("items manual__")]
 
 
+def test_example_many_jobs(run: Run) -> None:
+    """Jobs of two kinds, three services and several tasks are waited for together; who came second is cancelled."""
+    with (
+        FakeBigQuery(pending=0, running=0.3) as bigquery,
+        FakeHttpJobs(pending=0, running=0.3) as http,
+        FakeHttpJobs(pending=0, running=60) as slow,
+    ):
+        (replica,) = slow.connections().values()
+        connections = {**bigquery.connections(), **http.connections(), "AIRFLOW_CONN_HTTP_REPLICA": replica}
+        env = {**connections, "BIGQUERY_EMULATOR_HOST": bigquery.url}
+        run("airflow", "dags", "test", "exports", "2026-01-31", env=env)
+        said = run("airflow", "dags", "test", "example_many_jobs", "2026-01-31", env=env)
+    assert sorted(job.body["export"] for job in http.created[:3]) == ["customers", "items", "orders"]
+    last = ", ".join(f"HTTP job /jobs/{job.job_id}" for job in http.created[-3:])
+    assert f"Deferring; the triggerer waits for {last}" in said
+    assert "Returned value was: bigquery succeeded, custom_http succeeded" in said
+    assert [job.sql for job in bigquery.inserted if "2026-01-31" in job.sql]
+    assert (len(bigquery.inserted), len(http.created)) == (2, 12)
+    assert {job.status for job in http.created} == {"completed"}
+    assert [job.status for job in slow.created] == ["cancelled"]
+
+
 PROGRAM = """
 import sys, time
 time.sleep(0.2)
