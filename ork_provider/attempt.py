@@ -61,7 +61,7 @@ class Attempt:
             "max_tries": self.max_tries,
             "at": self.at.isoformat(),
             "deadline": self.deadline.isoformat() if self.deadline else "",
-            "job": self.job.public_dict() if self.job else {},
+            "job": self.job.sealed_dict() if self.job else {},
             "submitted": self.submitted,
             **({} if self.findable else {"findable": False}),
             **({"place": dict(self.place)} if self.place else {}),
@@ -107,7 +107,7 @@ class Handover:
         """Return it as JSON, without secrets."""
         return {
             "version": 1,
-            "jobs": [job.public_dict() for job in self.jobs],
+            "jobs": [job.sealed_dict() for job in self.jobs],
             "output": self.output,
             "max_tries": self.max_tries,
             "deadline": self.deadline.isoformat() if self.deadline else "",

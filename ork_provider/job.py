@@ -104,6 +104,10 @@ class Job(ABC):
         """Return the wire format for XCom and events: as ``to_dict()``, less what is secret."""
         return self.to_dict()
 
+    def sealed_dict(self) -> dict[str, Any]:
+        """Return the wire format for what must be able to ask later: what is secret is encrypted, or left out."""
+        return self.to_dict()
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "job") -> Job:
         """Read the wire format; raise InvalidJob that names the field if it cannot be read."""
@@ -152,10 +156,10 @@ def jobs_from_dicts(data: object, where: str = "jobs") -> tuple[Job, ...]:
     return tuple(job_from_dict(item, f"{where}[{i}]") for i, item in enumerate(data))
 
 
-def describe_job(job: Job, status: JobStatus) -> dict[str, Any]:
-    """Return the job as events and XComs list it: its dict + state, message, stats and link."""
+def describe_job(job: Job, status: JobStatus, *, sealed: bool = False) -> dict[str, Any]:
+    """Return the job as events (``sealed``) and XComs list it: its dict + state, message, stats and link."""
     return {
-        **job.public_dict(),
+        **(job.sealed_dict() if sealed else job.public_dict()),
         "state": status.state.value,
         "message": status.message,
         "stats": dict(status.stats),

@@ -170,7 +170,7 @@ class JobTrigger(BaseTrigger):
     def _error(self, message: str) -> dict[str, Any]:
         """Return an event for a wait that could not go on; the jobs are listed as far as they can be read."""
         try:
-            jobs = [describe_job(job, self._heard(job)) for job in jobs_from_dicts(self.jobs)]
+            jobs = [describe_job(job, self._heard(job), sealed=True) for job in jobs_from_dicts(self.jobs)]
         except InvalidJob:
             jobs = []
         return {"status": ERROR, "message": message, "jobs": jobs}

@@ -307,7 +307,7 @@ class Outcome:
 
     def to_event(self) -> dict[str, Any]:
         """Return the trigger's event: small, plain JSON."""
-        listed = [describe_job(job, status) for job, status in self.jobs]
+        listed = [describe_job(job, status, sealed=True) for job, status in self.jobs]
         return {"status": self.verdict, "message": self.message, "jobs": listed}
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ork_provider.errors import InvalidJob
 from ork_provider.http.json_path import check_path
 from ork_provider.job import Job, JobState, describe
-from ork_provider.session import MAX_BODY, is_secret, secrets_of
+from ork_provider.session import MAX_BODY, is_secret, seal, secrets_of, unseal
 
 USUAL_FAILURES = ("failed", "failure", "error", "cancelled", "canceled", "aborted")
 """Values that mean failure when ``failure_value`` names none; an empty list means that none does."""
@@ -91,6 +91,13 @@ class HttpJob(Job):
             _warn_secret(tuple(withheld))
         return {**self.to_dict(), "headers": shown, "withheld_headers": withheld}
 
+    def sealed_dict(self) -> dict[str, Any]:
+        """See Job; secret headers are in ``sealed_headers``."""
+        public = self.public_dict()
+        hidden = {name: self.headers[name] for name in public["withheld_headers"] if name in self.headers}
+        sealed = seal(hidden) if hidden else None
+        return {**public, "withheld_headers": [], "sealed_headers": sealed} if sealed else public
+
     def with_headers(self, headers: Mapping[str, str]) -> HttpJob:
         """Return the job with the headers that were withheld from it, and with no others."""
         given = {name: headers[name] for name in self.withheld_headers if name in headers}
@@ -98,8 +105,11 @@ class HttpJob(Job):
 
     @classmethod
     def read_aliases(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Read Ork's wire names too."""
-        return {_ALIASES.get(name, name): value for name, value in data.items()}
+        """Read Ork's wire names too, and headers that were sealed."""
+        read = {_ALIASES.get(name, name): value for name, value in data.items()}
+        if sealed := read.pop("sealed_headers", None):
+            read["headers"] = {**(read.get("headers") or {}), **unseal(sealed)}
+        return read
 
     def __post_init__(self) -> None:
         check_http_fields(self, "HttpJob")
@@ -157,7 +167,7 @@ def _same(a: Any, b: Any) -> bool:
 @cache  # once per process and set of names
 def _warn_secret(names: tuple[str, ...]) -> None:
     logging.getLogger(__name__).warning(
-        "An HTTP job carries the header(s) %s: they travel encrypted with the trigger and are left out of XCom "
-        "and logs, but belong in the extra of an Airflow http connection",
+        "An HTTP job carries the header(s) %s: they travel encrypted with Airflow's Fernet key and are left out of "
+        "XCom and logs, but belong in the extra of an Airflow http connection",
         ", ".join(names),
     )

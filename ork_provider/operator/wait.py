@@ -191,7 +191,7 @@ class WaitOperator(BaseOperator):
     def _defer(self, jobs: Sequence[Job], deadline: datetime | None) -> None:
         now = self.clock.now()
         trigger = self.trigger_class(
-            jobs=[job.to_dict() for job in jobs],
+            jobs=[self._for_trigger(job) for job in jobs],
             until=self.until,
             fail_fast=self.fail_fast,
             deadline=deadline.isoformat() if deadline else None,
@@ -205,6 +205,18 @@ class WaitOperator(BaseOperator):
         net = max(deadline - now, timedelta(0)) + DEFER_GRACE if deadline else None
         self.log.info("Deferring; the triggerer waits for %s", ", ".join(map(str, jobs[:5])))
         self.defer(trigger=trigger, method_name="execute_complete", kwargs=dict(self.carried) or None, timeout=net)
+
+    def _for_trigger(self, job: Job) -> dict[str, Any]:
+        """Return a job's dict with all that its trigger needs."""
+        sealed = job.sealed_dict()
+        if not sealed.get("withheld_headers") or not job.secrets:
+            return sealed
+        self.log.warning(
+            "%s has secret headers, and Airflow has no Fernet key ([core] fernet_key): they are stored with the "
+            "trigger as they are, until it ends. Set a key, or put them into the Airflow connection.",
+            job,
+        )
+        return job.to_dict()
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Turn the trigger's event into the task's result or its failure."""

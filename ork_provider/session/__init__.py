@@ -26,7 +26,7 @@ from ork_provider.session.door import (
     proxy_for,
     tls_context,
 )
-from ork_provider.session.secrets import Headers, hide_headers, is_secret, secrets_of
+from ork_provider.session.secrets import Headers, hide_headers, is_secret, seal, secrets_of, unseal
 
 __all__ = [
     "CONNECTION_TTL",
@@ -51,8 +51,10 @@ __all__ = [
     "read_extra",
     "refusal",
     "retry_after",
+    "seal",
     "secrets_of",
     "send_as",
     "shared_session",
     "tls_context",
+    "unseal",
 ]

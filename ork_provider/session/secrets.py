@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ork_provider.errors import InvalidJob
 from ork_provider.session.door import Request, Response
+from ork_provider.templates import is_reference
 
 HIDDEN = "***"
 
@@ -59,6 +62,51 @@ class Headers(Mapping[str, Any]):
         return repr(self.serialize())
 
 
+def seal(headers: Mapping[str, str]) -> str | None:
+    """Return headers encrypted with Airflow's Fernet key (``[core] fernet_key``); None where there is none.
+
+    Airflow 3.3 stores the arguments of a task's trigger as they are (``ti_patch_payload.trigger_kwargs`` in its
+    execution API), so that a secret among them must be encrypted before.
+    """
+    fernet = _fernet()
+    if fernet is None:
+        return None
+    sealed: bytes = fernet.encrypt(json.dumps(dict(headers)).encode())
+    return sealed.decode()
+
+
+def unseal(sealed: str) -> dict[str, str]:
+    """Return the headers that ``seal`` has encrypted, perhaps in another process.
+
+    :raises InvalidJob: this process has another key, or none
+    """
+    from cryptography.fernet import InvalidToken
+
+    fernet = _fernet()
+    try:
+        if fernet is None:
+            raise InvalidToken
+        headers: dict[str, str] = json.loads(fernet.decrypt(sealed.encode()))
+    except (InvalidToken, ValueError) as exc:
+        raise InvalidJob(
+            "sealed_headers: a job's secret headers cannot be decrypted. Give the worker and the triggerer the same "
+            "Fernet key ([core] fernet_key), or put the headers into the Airflow connection."
+        ) from exc
+    return headers
+
+
+def _fernet() -> Any:
+    """Return what encrypts with Airflow's key; None where there is no usable one."""
+    from airflow.sdk.crypto import get_fernet
+    from airflow.sdk.exceptions import AirflowException
+
+    try:
+        fernet = get_fernet()
+    except AirflowException:  # without an airflow.cfg the SDK reads the template of one: "{FERNET_KEY}"
+        return None
+    return fernet if fernet.is_encrypted else None
+
+
 def hide_headers(value: Any) -> Any:
     """Return a dict of headers as Headers; anything else, and a dict that Airflow has yet to resolve, as it is."""
     return Headers(value) if isinstance(value, dict) and not _has_references(value) else value
@@ -66,7 +114,7 @@ def hide_headers(value: Any) -> Any:
 
 def _has_references(value: Mapping[str, Any]) -> bool:
     """Whether a dict holds outputs of other tasks: Airflow finds them in plain dicts only."""
-    return any(hasattr(item, "iter_references") for item in value.values())
+    return any(map(is_reference, value.values()))
 
 
 def scrub(request: Request, response: Response) -> Response:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ork_provider.testing import FakeBigQuery, FakeCloudRun, FakeDataproc, FakeDqops, FakeHttpJobs, FakeServer
 from ork_provider.testing.google_connection import merged_connections
@@ -63,8 +67,62 @@ def http_jobs(cloud: Cloud) -> FakeHttpJobs:
     return cloud.http_jobs
 
 
+@dataclass
+class Guarded:
+    """Services that let nobody in without the secrets that were planted in connections and in the environment."""
+
+    bigquery: FakeBigQuery
+    http_jobs: FakeHttpJobs
+    dqops: FakeDqops
+    secrets: dict[str, str]
+    private_key: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The connections, and the variables that DAGs read."""
+        (google,) = self.bigquery.connections().values()
+        extra = {**json.loads(google)["extra"], "is_anonymous": False, "keyfile_dict": self.key}
+        (http,) = self.http_jobs.connections().values()
+        (dqops,) = self.dqops.connections().values()
+        return {
+            "AIRFLOW_CONN_GOOGLE_SECRET": json.dumps({"conn_type": "google_cloud_platform", "extra": extra}),
+            "AIRFLOW_CONN_HTTP_SECRET": http,
+            "AIRFLOW_CONN_DQOPS_SECRET": dqops,
+            "ORK_TEST_TYPED": self.secrets["typed"],
+            "ORK_TEST_RETURNED": self.secrets["returned"],
+        }
+
+    @property
+    def key(self) -> dict[str, str]:
+        """A service account's key."""
+        return {
+            "type": "service_account",
+            "project_id": "p",
+            "private_key_id": "abc",
+            "private_key": self.private_key,
+            "client_email": "robot@p.iam.gserviceaccount.com",
+            "token_uri": f"{self.bigquery.url}/token",
+        }
+
+
 @pytest.fixture(scope="session")
-def airflow(cloud: Cloud) -> Iterator[LocalAirflow]:
+def guarded() -> Iterator[Guarded]:
+    """Serve them."""
+    planted = {name: f"planted-{name}-{token_hex(8)}" for name in ("typed", "returned", "password", "api_key")}
+    pem = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with (
+        FakeBigQuery(require_auth=True) as bigquery,
+        FakeHttpJobs(basic=("robot", planted["password"])) as http_jobs,
+        FakeDqops(api_key=planted["api_key"]) as dqops,
+    ):
+        yield Guarded(bigquery, http_jobs, dqops, planted, pem.decode())
+
+
+@pytest.fixture(scope="session")
+def airflow(cloud: Cloud, guarded: Guarded) -> Iterator[LocalAirflow]:
     """Start an Airflow with the DAGs of `tests/e2e/dags`, at its default settings."""
-    with LocalAirflow(HERE / "dags", parallelism=32, env=merged_connections(cloud.all)) as airflow:
+    env = {**merged_connections(cloud.all), **guarded.env}
+    with LocalAirflow(HERE / "dags", parallelism=32, env=env) as airflow:
         yield airflow

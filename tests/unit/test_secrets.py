@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.crypto import get_fernet
+from cryptography.fernet import Fernet
 
+from ork_provider.attempt import Attempt, Handover
+from ork_provider.errors import InvalidJob
 from ork_provider.http import HttpJob, HttpJobOperator, HttpJobSensor
+from ork_provider.job import JobState, JobStatus, describe_job, job_from_dict
 from ork_provider.operator import WaitForJobsOperator
+from ork_provider.operator.outcome import read_event
 from ork_provider.session import Headers, Request, Response, hide_headers
 from ork_provider.session.secrets import HIDDEN, scrub
+from ork_provider.waiting import Outcome
 
 SECRET = "hunter2-hunter2"
 HEADERS = {"X-Api-Key": SECRET, "Authorization": f"Bearer {SECRET}", "Cookie": f"sid={SECRET}", "X-Team": "blue"}
@@ -52,6 +61,64 @@ def test_rendered_fields(name: str) -> None:
         (job,) = operator.wanted_jobs({})
         assert job.headers == HEADERS
         assert SECRET not in json.dumps(job.public_dict())
+
+
+@pytest.fixture(params=["key", "no key"])
+def has_key(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[bool]:
+    """Airflow with a Fernet key, and without one."""
+    key = Fernet.generate_key().decode() if request.param == "key" else ""
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", key)
+    get_fernet.cache_clear()
+    yield bool(key)
+    get_fernet.cache_clear()
+
+
+def test_sealed(has_key: bool) -> None:
+    """What must be able to ask later gets the secret headers encrypted; without a key it has to do without them."""
+    job = HttpJob(url="/jobs/1", headers=HEADERS)
+    wire = job.sealed_dict()
+    assert SECRET not in json.dumps(wire)
+    read = job_from_dict(json.loads(json.dumps(wire)))
+    assert isinstance(read, HttpJob)
+    assert read.headers == (HEADERS if has_key else {"X-Team": "blue"})
+    assert read.withheld_headers == ([] if has_key else ["Authorization", "Cookie", "X-Api-Key"])
+
+
+@pytest.mark.parametrize("has_key", ["key"], indirect=True)
+def test_sealed_with_another_key(has_key: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A triggerer with another key says so; it does not ask without the headers."""
+    wire = HttpJob(url="/jobs/1", headers=HEADERS).sealed_dict()
+    for other in (Fernet.generate_key().decode(), ""):
+        monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", other)
+        get_fernet.cache_clear()
+        with pytest.raises(InvalidJob, match=r"same Fernet key \(\[core\] fernet_key\)"):
+            job_from_dict(wire)
+
+
+def test_stored_attempt(has_key: bool) -> None:
+    """What the task state store remembers of a job has no secret to be read, and with a key is complete."""
+    job = HttpJob(url="/jobs/1", headers=HEADERS)
+    for kept in (
+        Attempt(nonce="n", request_hash="h", max_tries=0, at=datetime.now(timezone.utc), job=job),
+        Handover(jobs=(job,), max_tries=0),
+    ):
+        stored = kept.to_dict()
+        assert SECRET not in json.dumps(stored)
+        read = type(kept).from_dict(stored)
+        found = read.jobs[0] if isinstance(read, Handover) else read.job
+        assert isinstance(found, HttpJob)
+        assert bool(found.withheld_headers) is not has_key
+
+
+def test_event(has_key: bool) -> None:
+    """An event holds no secret to be read; what the task makes of it for XCom not even an encrypted one."""
+    job, status = HttpJob(url="/jobs/1", headers=HEADERS), JobStatus(state=JobState.SUCCEEDED)
+    event = Outcome(verdict="success", message="", jobs=((job, status),)).to_event()
+    assert SECRET not in json.dumps(event)
+    ((read, heard),) = read_event(event)[2]
+    assert isinstance(read, HttpJob)
+    assert (read.headers == HEADERS) is has_key
+    assert "sealed_headers" not in describe_job(read, heard)
 
 
 def test_headers_are_a_mapping() -> None:
