@@ -162,6 +162,9 @@ class HttpJobOperator(_HttpOperator, JobOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"data": "json", "headers": "json"}
     ui_color = "#e6f4ea"
+    lost_answer = (
+        f"{JobOperator.lost_answer} If the service honours an idempotency key, name its header (idempotency_header)."
+    )
 
     def __init__(
         self,

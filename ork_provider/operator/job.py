@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ork_provider.attempt import Attempt, AttemptStore, hash_request, new_nonce
 from ork_provider.errors import BadRequest, Conflict, JobError, Killed, TryAgain, UnknownOutcome
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 
 INTENT_GRACE = 60.0
 """Seconds after an intent in which a job that the service does not know may still appear."""
-
-LOST_ANSWER = (
-    "The answer to the request that starts the job was lost, so a job may be running that nobody knows, and the "
-    "request cannot be repeated without the risk of a second one. Nothing was sent again. Look for the job in the "
-    "service; clear the task to start another. If the service honours an idempotency key, name its header "
-    "(idempotency_header)."
-)
 
 
 @dataclass(kw_only=True)
@@ -80,6 +73,12 @@ class JobOperator(OwnerOperator):
 
     can_find: bool = False
     """Whether ``find_job`` knows for certain: None from it means that there is no job."""
+
+    lost_answer: ClassVar[str] = (
+        "The answer to the request that starts the job was lost, so a job may be running that nobody knows, and the "
+        "request cannot be repeated without the risk of a second one. Nothing was sent again. Look for the job in the "
+        "service; clear the task to start another."
+    )
 
     can_resubmit: bool = True
     """Whether a request whose answer was lost may be sent again: ``submit`` or ``find_job`` sees to it that there
@@ -171,21 +170,25 @@ class JobOperator(OwnerOperator):
 
     def _after_lost_answer(self, stored: Attempt, reason: str | None, start: Start) -> Attempt:
         """Go on from an intent of a service that names its jobs itself: it may have started one, or not."""
-        if self.can_resubmit and stored.findable and reason is None:
+        can_find = self.can_find and stored.findable
+        takes_any = self.on_existing == "reattach" or not can_find
+        if self.can_resubmit and stored.findable and reason is None and takes_any:
             return self._send_again(stored, start)
         looking = self._keep_trying(
             lambda: self.find_job(stored, start.request, start.worker), "Looking for the job of an earlier try"
         )
-        if (found := start.worker.run(looking)) is not None:
+        found = start.worker.run(looking)
+        if found is not None:
+            if reason is None and self.on_existing == "fail":
+                raise JobError(f"An earlier try has started {found}, and on_existing is 'fail'. {found.link or ''}")
             self._guard.answer_for(found)
-            self._retire([found], reason or "it was not answered", start.worker)
+            self._retire([found], reason or "on_existing='new'", start.worker)
             self._guard.check()
             self._guard.answer_for()
-        if found is not None or (self.can_find and stored.findable):
-            return self._submit(self._new_attempt(start), start)
-        if stored.max_tries == start.max_tries:
-            raise no_retry(UnknownOutcome(LOST_ANSWER))
-        self.log.warning("The task was cleared, so another job is started. %s", LOST_ANSWER)
+        elif not can_find and stored.max_tries == start.max_tries:
+            raise no_retry(UnknownOutcome(self.lost_answer))
+        elif not can_find:
+            self.log.warning("The task was cleared, so another job is started. %s", self.lost_answer)
         return self._submit(self._new_attempt(start), start)
 
     def _send_again(self, stored: Attempt, start: Start) -> Attempt:

@@ -259,6 +259,30 @@ def test_worker_that_died_and_a_clear(kind: Kind, monkeypatch: pytest.MonkeyPatc
     assert (len(kind.started()), kind.cancels(), most_live(kind)) == (2, 1, 1)
 
 
+NAMED_OR_FOUND = ["bigquery", "cloudrun", "dataproc", "dataproc_batch", "dqops"]
+
+
+@pytest.mark.parametrize("kind", NAMED_OR_FOUND, indirect=True)
+@pytest.mark.parametrize("on_existing", ["new", "fail"])
+def test_worker_that_died_and_on_existing(kind: Kind, on_existing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that only the intent knows is an existing one too: it is ended, or it stops the next try."""
+    monkeypatch.setattr(owner, "CLEAR_GRACE", 0.0)
+    kind.script(60, True)
+    task = Task()
+    task.ti.max_tries = 1
+    with pytest.raises(Died):
+        die(kind.operator(), sent=True).execute(task.context)
+    kind.script(0.2, True)
+    again = kind.operator(on_existing=on_existing)
+    if on_existing == "fail":
+        with pytest.raises(JobError, match="on_existing is 'fail'"):
+            task.retry().run(again)
+        assert (len(kind.started()), kind.cancels()) == (1, 0)
+    else:
+        assert task.retry().run(again)["state"] == "succeeded"
+        assert (len(kind.started()), kind.cancels(), most_live(kind)) == (2, 1, 1)
+
+
 @pytest.mark.parametrize("refusal", [Fault.status(401), Fault.status(400)], ids=lambda f: f.kind)
 def test_refusal_after_a_lost_answer_forgets_nothing(kind: Kind, refusal: Fault) -> None:
     """A refusal says nothing of a request before it whose answer was lost: the next try asks under the same id."""
