@@ -13,6 +13,9 @@ SERVICES = {
 }
 """Each service's name and its module; operators, triggers and sensors of a service live in one module."""
 
+MANY = "Many jobs"
+"""Name of what waits for jobs of any services."""
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata (schema: airflow/provider_info.schema.json)."""
@@ -24,9 +27,9 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [
             {"integration-name": name, "external-doc-url": url, "tags": ["service"]} for name, url in _DOCS.items()
         ],
-        "operators": modules,
-        "sensors": [modules[1]],
-        "triggers": modules,
+        "operators": [*modules, {"integration-name": MANY, "python-modules": ["ork_provider.operator"]}],
+        "sensors": [module for module in modules if module["integration-name"] == "HTTP jobs"],
+        "triggers": [*modules, {"integration-name": MANY, "python-modules": ["ork_provider.trigger"]}],
         "hooks": [{"integration-name": "DQOps", "python-modules": ["ork_provider.dqops.hook"]}],
         "connection-types": [_DQOPS_CONNECTION],
         "task-decorators": [{"name": "deferred", "class-name": "ork_provider.decorators.deferred_task"}],
@@ -54,6 +57,7 @@ _DOCS = {
     "Google Cloud Run": "https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs.executions",
     "DQOps": "https://dqops.com/docs/client/operations/jobs/",
     "Google Dataproc": "https://cloud.google.com/dataproc/docs/reference/rest",
+    MANY: "https://airflow.apache.org/docs/apache-airflow/stable/authoring-and-scheduling/deferring.html",
 }
 
 _DQOPS_CONNECTION = {

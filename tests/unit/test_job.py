@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from ork_provider.job import (
     jobs_from_dicts,
     load,
 )
+from ork_provider.service import CONNECTIONS, Service
 
 SAMPLES: dict[str, dict[str, Any]] = {
     "bigquery": {"project": "p", "job_id": "job_1", "location": "EU", "conn_id": "other"},
@@ -39,9 +41,27 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "cancel_url": "/jobs/1",
         "max_body_bytes": 10,
     },
+    "cloudrun": {"project": "p", "region": "europe-west1", "job_name": "nightly", "execution_id": "nightly-x7k2p"},
+    "dataproc": {"project": "p", "region": "us-east1", "job_id": "job_1", "cluster_name": "small"},
+    "dataproc_batch": {
+        "project": "p",
+        "region": "us-east1",
+        "batch_id": "batch-1",
+        "operation": "projects/p/regions/us-east1/operations/o",
+    },
     "dqops": {"job_id": 1763625600000001, "job_business_key": "nightly 7", "base_url": "https://dq.example.com/d"},
 }
 """One job of every kind, with values that are not the defaults; a new kind must add its own."""
+
+LEAST: dict[str, tuple[str, ...]] = {
+    "bigquery": ("project", "job_id"),
+    "custom_http": ("url",),
+    "cloudrun": ("project", "region", "job_name", "execution_id"),
+    "dataproc": ("project", "region", "job_id"),
+    "dataproc_batch": ("project", "region", "batch_id"),
+    "dqops": ("job_id",),
+}
+"""The fields without which a row of that kind names no job."""
 
 
 @pytest.fixture(params=sorted(KINDS))
@@ -62,10 +82,16 @@ def test_round_trip(job: Job) -> None:
 
 def test_defaults_round_trip(job: Job) -> None:
     """A row that holds only the required fields reads like a job that was made with them."""
-    required = {"bigquery": {"project": "p", "job_id": "j"}, "custom_http": {"url": "/jobs/1"}, "dqops": {"job_id": 7}}[
-        job.kind
-    ]
+    required = {name: SAMPLES[job.kind][name] for name in LEAST[job.kind]}
     assert job_from_dict({"service_type": job.kind, **required}) == type(job)(**required)
+
+
+def test_nothing_less_will_do(job: Job) -> None:
+    """A row that lacks any of them is refused; the message names the field, or what would do instead."""
+    for missing in LEAST[job.kind]:
+        required = {name: SAMPLES[job.kind][name] for name in LEAST[job.kind] if name != missing}
+        with pytest.raises(InvalidJob, match=missing):
+            job_from_dict({"service_type": job.kind, **required})
 
 
 def test_no_conn_id_on_the_wire_unless_set() -> None:
@@ -79,8 +105,9 @@ def test_jobs_are_values(job: Job) -> None:
     twins = [copy.deepcopy(job), pickle.loads(pickle.dumps(job)), job_from_dict(job.to_dict())]
     assert {job: "here"}[twins[0]] == "here"
     assert len({job, *twins}) == 1
-    other = job_from_dict({**job.to_dict(), **({"url": "/2"} if job.kind == "custom_http" else {"job_id": "2"})})
-    assert len({job, other}) == 2
+    for name, value in SAMPLES[job.kind].items():
+        if isinstance(value, str) and name not in ("method", "completion_field"):
+            assert len({job, replace(job, **{name: f"{value}2"})}) == 2, name
 
 
 def test_jobs_cannot_be_changed(job: Job) -> None:
@@ -93,8 +120,20 @@ def test_every_kind_names_a_class_and_a_service() -> None:
     """The table of kinds, and the service that each kind names, can be imported and agree with each other."""
     for kind in KINDS:
         assert job_class(kind).kind == kind
-        assert load(job_class(kind).service).connection_defaults
+        assert issubclass(load(job_class(kind).service), Service)
     assert CustomHttp is HttpJob
+    assert SAMPLES.keys() == LEAST.keys() == KINDS.keys()
+
+
+def test_connections_of_all_services() -> None:
+    """What waits for jobs of any kinds takes the connection parameters of every service, with the same defaults."""
+    of_services: dict[str, Any] = {}
+    for kind in KINDS:
+        defaults = load(job_class(kind).service).connection_defaults
+        assert next(iter(defaults)).endswith("conn_id"), "the first is the id"
+        assert {**of_services, **defaults} == {**defaults, **of_services}, "one name, one default"
+        of_services.update(defaults)
+    assert of_services == CONNECTIONS
 
 
 @pytest.mark.parametrize("kind", ["bigqery", "", None, 7, ["bigquery"], {"a": 1}])

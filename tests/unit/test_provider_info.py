@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -10,10 +11,13 @@ from pathlib import Path
 import airflow
 import jsonschema
 import pytest
+from airflow.sdk import task
 
+import ork_provider
 from ork_provider.bigquery import BigQueryJobOperator
+from ork_provider.job import KINDS
 from ork_provider.operator import ConsoleLink
-from ork_provider.provider_info import get_provider_info
+from ork_provider.provider_info import SERVICES, get_provider_info
 
 
 def test_valid_by_airflows_schema() -> None:
@@ -36,6 +40,63 @@ def test_modules_exist_and_hold_what_they_are_listed_for(section: str) -> None:
         for name in integration["python-modules"]:
             module = import_module(name)
             assert [item for item in vars(module) if item.endswith(ending)], name
+
+
+def public_names(ending: str) -> set[str]:
+    """Name the classes of one ending that users import, by the modules directly below the package."""
+    packages = [module.name for module in pkgutil.iter_modules(ork_provider.__path__) if module.name != "testing"]
+    modules = [import_module(f"ork_provider.{name}") for name in packages]
+    return {
+        f"{module.__name__}.{name}"
+        for module in modules
+        for name in getattr(module, "__all__", vars(module))
+        if name.endswith(ending) and isinstance(item := getattr(module, name), type)
+        if item.__module__.startswith(module.__name__) and not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("section", ["operators", "sensors", "triggers"])
+def test_nothing_is_left_out(section: str) -> None:
+    """Every module in which users find such a class is listed."""
+    ending = {"operators": "Operator", "sensors": "Sensor", "triggers": "Trigger"}[section]
+    listed = {name for entry in get_provider_info()[section] for name in entry["python-modules"]}
+    assert {name.rpartition(".")[0] for name in public_names(ending)} - listed - INTERNAL == set()
+
+
+INTERNAL = {"ork_provider.decorators"}
+"""Modules whose operators users do not import: Airflow makes them itself."""
+
+
+def test_every_integration_is_described() -> None:
+    """What a section names is an integration of the package, and there is none that no section names."""
+    info = get_provider_info()
+    sections = ("operators", "sensors", "triggers", "hooks")
+    named = {entry["integration-name"] for section in sections for entry in info[section]}
+    assert named == {entry["integration-name"] for entry in info["integrations"]}
+
+
+def test_every_kind_of_job_is_listed() -> None:
+    """The service of each kind of job is one of the integrations."""
+    assert {path.partition(":")[0] for path in KINDS.values()} <= set(SERVICES.values())
+
+
+def test_decorators() -> None:
+    """Airflow finds ``@task.deferred`` by its name."""
+    for entry in get_provider_info()["task-decorators"]:
+        module, _, name = entry["class-name"].rpartition(".")
+        assert callable(getattr(import_module(module), name))
+        assert getattr(task, entry["name"]).__name__ == name
+    assert [entry["name"] for entry in get_provider_info()["task-decorators"]] == ["deferred"]
+
+
+def test_connection_types() -> None:
+    """A connection's form belongs to a hook that says the same of itself, and is listed."""
+    for entry in get_provider_info()["connection-types"]:
+        module, _, name = entry["hook-class-name"].rpartition(".")
+        hook = getattr(import_module(module), name)
+        assert (hook.conn_type, hook.hook_name) == (entry["connection-type"], entry["hook-name"])
+        hooks = [module for found in get_provider_info()["hooks"] for module in found["python-modules"]]
+        assert hook.__module__ in hooks
 
 
 def test_links_are_listed() -> None:
