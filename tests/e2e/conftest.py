@@ -123,6 +123,6 @@ def guarded() -> Iterator[Guarded]:
 @pytest.fixture(scope="session")
 def airflow(cloud: Cloud, guarded: Guarded) -> Iterator[LocalAirflow]:
     """Start an Airflow with the DAGs of `tests/e2e/dags`, at its default settings."""
-    env = {**merged_connections(cloud.all), **guarded.env}
+    env = {**merged_connections(cloud.all), **guarded.env, "AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
     with LocalAirflow(HERE / "dags", parallelism=32, env=env) as airflow:
         yield airflow
