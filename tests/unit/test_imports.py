@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-import pytest
-
 from ork_provider.provider_info import SERVICES, get_provider_info
 
 HEAVY = (
@@ -26,62 +24,68 @@ HEAVY = (
 """Prefixes of modules that an import of ours must not load."""
 
 
-def loaded_by(statement: str, after: str = "pass") -> set[str]:
-    """Return the names of the modules that a statement loads in a fresh interpreter, ``after`` another one."""
+def loaded_by(*statements: str, after: str = "pass") -> list[set[str]]:
+    """Return the names of the modules that each statement loads in a fresh interpreter, ``after`` another one."""
     program = f"""
 import json, sys
 {after}
-before = set(sys.modules)
-{statement}
-print(json.dumps(sorted(set(sys.modules) - before)))
+for statement in {statements!r}:
+    before = set(sys.modules)
+    exec(statement)
+    print(json.dumps(sorted(set(sys.modules) - before)))
 """
     run = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    return set(json.loads(run.stdout.splitlines()[-1]))
+    return [set(json.loads(line)) for line in run.stdout.splitlines()[-len(statements) :]]
 
 
 def heavy(modules: set[str], prefixes: Sequence[str] = HEAVY) -> list[str]:
     return sorted(name for name in modules if name.startswith(tuple(f"{p}." for p in prefixes)) or name in prefixes)
 
 
-LIBRARY = [*sorted(path.rpartition(".")[2] for path in SERVICES.values()), "operator", "trigger", "decorators"]
-"""Modules that a DAG file may import; ``@task.deferred`` loads the last."""
+LIBRARY = (*SERVICES.values(), "ork_provider.operator", "ork_provider.trigger", "ork_provider.worker")
+"""Modules that a DAG file may import, and what a worker needs to start and cancel jobs."""
 
 
-@pytest.mark.parametrize("module", LIBRARY)
-def test_dag_file_loads_nothing_heavy(module: str) -> None:
+def test_dag_file_loads_nothing_heavy() -> None:
     """A DAG file that imports our operators loads no client and no other provider over airflow.sdk itself."""
-    loaded = loaded_by(f"import ork_provider.{module}", after="import airflow.sdk")
-    assert f"ork_provider.{module}" in loaded
-    assert not heavy(loaded)
+    loaded = loaded_by(*(f"import {module}" for module in LIBRARY), after="import airflow.sdk")
+    assert {module: heavy(names) for module, names in zip(LIBRARY, loaded, strict=True)} == {m: [] for m in LIBRARY}
+    assert set(SERVICES.values()) <= set.union(*loaded)
+
+
+def test_decorator_loads_nothing_heavy() -> None:
+    """``@task.deferred`` loads nothing heavy of ours; to find it, Airflow asks every provider for its decorators."""
+    asked, loaded = loaded_by("task.does_not_exist", "task.deferred", after=FIND_DECORATORS)
+    assert "ork_provider.decorators" in loaded
+    assert not heavy(loaded - asked)
+
+
+FIND_DECORATORS = """
+from airflow.sdk import task as found
+class Task:
+    def __getattr__(self, name):
+        return getattr(found, name, None)
+task = Task()
+"""
 
 
 def test_package_alone_loads_no_airflow() -> None:
     """Provider discovery imports the package and its provider info in every Airflow process."""
-    loaded = loaded_by("import ork_provider, ork_provider.provider_info")
+    (loaded,) = loaded_by("import ork_provider, ork_provider.provider_info")
     assert "ork_provider.provider_info" in loaded
     assert not heavy(loaded, ["airflow", "httpx", *HEAVY])
     assert [name for name in loaded if name.startswith("ork_provider.")] == ["ork_provider.provider_info"]
 
 
-@pytest.mark.parametrize(
-    "module", ["errors", "job", "waiting", "session", "service", "ending", "forms", "attempt", "stats", "templates"]
-)
-def test_core_needs_no_airflow(module: str) -> None:
+CORE = ("errors", "job", "waiting", "session", "service", "ending", "forms", "attempt", "stats", "templates")
+
+
+def test_core_needs_no_airflow() -> None:
     """The value, the loop and the door know nothing of Airflow, and load no client before it is used."""
-    assert not heavy(loaded_by(f"import ork_provider.{module}"), ["airflow", "httpx", *HEAVY])
-
-
-def test_worker_loads_no_triggerers_client() -> None:
-    """What a worker needs to start and cancel jobs is there without aiohttp, which only a triggerer uses."""
-    assert not heavy(loaded_by("import ork_provider.worker, ork_provider.attempt", after="import airflow.sdk"))
-
-
-def test_decorator_loads_nothing_heavy() -> None:
-    """Neither does the decorator, reached as a DAG file reaches it: it loads our package and nothing over it."""
-    loaded = loaded_by("from airflow.sdk import task; task.deferred", after="import airflow.sdk")
-    assert "ork_provider.decorators" in loaded
-    assert not heavy(loaded, [name for name in HEAVY if name not in ("airflow.providers", "requests", "google")])
+    loaded = loaded_by(*(f"import ork_provider.{module}" for module in CORE))
+    found = {module: heavy(names, ["airflow", "httpx", *HEAVY]) for module, names in zip(CORE, loaded, strict=True)}
+    assert found == {module: [] for module in CORE}
 
 
 def test_provider_info_names_what_is_there() -> None:
