@@ -25,7 +25,9 @@ from ork_provider.dqops import (
 )
 from ork_provider.dqops.base import DqopsGate, DqopsJobOperator, DqopsOperator
 from ork_provider.http import HttpJobOperator, HttpJobSensor
-from ork_provider.operator import JobOperator, WaitOperator
+from ork_provider.operator import WaitForJobsOperator, WaitOperator
+from ork_provider.operator.many import JobsOperator
+from ork_provider.operator.owner import OwnerOperator
 from ork_provider.testing import __main__ as testing_command
 from tests.docs.pages import PAGES, ROOT, Block, blocks, region
 
@@ -138,7 +140,8 @@ OWN = {
         *(DqopsAssertTableStatusOperator, DqopsWaitForJobOperator, DqopsGate, DqopsOperator),
     ),
     "docs/http.md": (HttpJobOperator, HttpJobSensor, HttpJobOperator.__mro__[1]),
-    "docs/waiting.md": (WaitOperator, JobOperator),
+    "docs/many-jobs.md": (WaitForJobsOperator, JobsOperator),
+    "docs/waiting.md": (WaitOperator, OwnerOperator),
 }
 
 
