@@ -1,8 +1,9 @@
 """./dev/demo: watch Airflow hand over many jobs at once and get its workers back.
 
-Starts a local BigQuery that really runs SQL over files, a service of HTTP jobs, and a whole Airflow with four worker
-slots; runs a DAG of queries and HTTP jobs; shows who holds a worker meanwhile; stops everything at the end. It needs
-no cloud and no account. The first run installs what it needs into .venv.
+Starts local stand-ins for BigQuery (it really runs SQL over files), Cloud Run and Dataproc (they really run a program),
+DQOps and an API of HTTP jobs, and a whole Airflow with four worker slots. Runs a DAG with jobs of every kind, and one
+task that waits for five jobs of different kinds; shows who holds a worker meanwhile; checks what came out; stops
+everything at the end. It needs no cloud and no account. The first run installs what it needs into .venv.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--data", metavar="DIR", type=_folder, help="your CSV and Parquet files: folder.file is a table"
     )
     parser.add_argument("--sql", metavar="FILE", type=_file, help="your query, in BigQuery's SQL; @job is 0, 1, 2, ...")
-    parser.add_argument("--jobs", metavar="N", type=_count, default=8, help="jobs of each kind (default: 8)")
+    parser.add_argument(
+        "--jobs", metavar="N", type=_count, default=4, help="queries, and as many HTTP jobs (default: 4)"
+    )
     parser.add_argument("--output", metavar="FILE", type=Path, default=Path("build", "demo.svg"), help="the timeline")
     parser.add_argument("--port", metavar="N", type=int, help="port of Airflow's UI (default: a free one)")
     parser.add_argument("--keep", action="store_true", help="leave Airflow running until Ctrl-C, to look around")

@@ -67,7 +67,7 @@ def _headline(watch: Watch, slots: int) -> Text:
     busy = min(watch.slots.busy, slots)
     return Text.assemble(
         (f"{time.time() - watch.began:4.0f} s   ", "bold"),
-        f"submitted {watch.submitted}   deferred {steps['deferred']}   done {done} of {len(watch.tracks)}\n",
+        f"submitted {watch.services.submitted}   deferred {steps['deferred']}   done {done} of {len(watch.tracks)}\n",
         "       worker slots ",
         ("■" * busy, "blue"),
         f"{'□' * (slots - busy)} {busy} of {slots} busy   running triggers {watch.counts['deferred']}\n",

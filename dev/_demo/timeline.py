@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
-from _demo.watch import Span, Track
+from _demo.services import Span
+from _demo.watch import Track
 
 History = Sequence[tuple[float, int, int]]
 
@@ -55,7 +56,7 @@ class _Drawing:
             yield _rect((MARGIN + 160 * i, MARGIN + 22, 12, 10), color, meaning)
             yield _text(MARGIN + 160 * i + 18, MARGIN + 31, meaning)
         yield _rect((MARGIN + 325, MARGIN + 22, 2, 10), "#111827", "")
-        yield _text(MARGIN + 333, MARGIN + 31, "the job is done at the service")
+        yield _text(MARGIN + 333, MARGIN + 31, "its jobs are done at their services")
 
     def _grid(self) -> Iterator[str]:
         step = next(s for s in (5, 10, 20, 30, 60, 120, 300) if self.seconds / s <= 14 or s == 300)

@@ -11,12 +11,11 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
-from _demo.plan import Plan
-from ork_provider.testing import FakeBigQuery, FakeHttpJobs
+from _demo.plan import MAPPED, Plan
+from _demo.services import Services, Span
+from ork_provider.forms import read_jobs
 from ork_provider.testing.airflow_rest import FINISHED_RUN
 from ork_provider.testing.local_airflow import LocalAirflow
-
-Span = tuple[float, float]
 
 DONE = ("success", "failed", "upstream_failed", "skipped")
 STARTED = "Secrets backends loaded for worker"
@@ -35,7 +34,7 @@ class Track:
     busy: list[Span] = field(default_factory=list)
     """When it held a worker slot; known once it has given the slot back."""
     job: Span | None = None
-    """When its job ran at the service."""
+    """When its jobs ran at their services."""
 
     @property
     def state(self) -> str:
@@ -109,8 +108,7 @@ class Watch:
     """A run of the demo's DAG, watched."""
 
     airflow: LocalAirflow
-    bigquery: FakeBigQuery
-    http_jobs: FakeHttpJobs
+    services: Services
     plan: Plan
     dag_id: str
     run_id: str
@@ -123,11 +121,6 @@ class Watch:
         self.slots = WorkerSlots(self.airflow.home / "scheduler.log")
 
     @property
-    def submitted(self) -> int:
-        """Jobs that the services have received."""
-        return len(self.bigquery.inserted) + len(self.http_jobs.created)
-
-    @property
     def counts(self) -> Counter[str]:
         """Task instances by state."""
         return Counter(track.state for track in self.tracks.values())
@@ -136,8 +129,8 @@ class Watch:
         """Look again; return the tracks whose step is new."""
         now, changed = time.time(), []
         for instance in self.airflow.task_instances(self.dag_id, self.run_id):
-            if instance["map_index"] < 0:
-                continue  # a mapped task before it is expanded
+            if instance["map_index"] < 0 and instance["task_id"] in MAPPED:
+                continue  # before it is expanded
             track = self._track(instance["id"], instance["task_id"], instance["map_index"])
             before, state = track.step if track.states else None, instance["state"] or "none"
             if track.state != state or not track.states:
@@ -167,14 +160,9 @@ class Watch:
         return self.tracks[instance_id]
 
     def _job_span(self, track: Track) -> Span | None:
-        job = self.airflow.xcom(self.dag_id, self.run_id, track.task_id, "ork_job", track.index)
-        if not job:
+        """Return when the task's jobs ran, from the start of the first to the end of the last."""
+        told = self.airflow.xcom(self.dag_id, self.run_id, track.task_id, "ork_job", track.index)
+        if not told:
             return None
-        if track.task_id == "query":
-            query = self.bigquery.jobs[job["job_id"]]
-            ends, server = query.work.ended_at, self.bigquery
-            return server.epoch_ms(query.created_at) / 1000, server.epoch_ms(ends) / 1000
-        report = self.http_jobs.jobs[job["url"].rpartition("/")[2]]
-        ran = report.outcome.pending + report.outcome.running
-        start = self.bigquery.epoch_ms(report.created_at) / 1000
-        return start, start + ran
+        spans = [self.services.span(job) for job in read_jobs(told)]
+        return min(began for began, _ in spans), max(ended for _, ended in spans)
