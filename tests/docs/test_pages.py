@@ -107,7 +107,7 @@ def test_inline_commands() -> None:
 def test_connections_in_shell_blocks() -> None:
     """Each `export AIRFLOW_CONN_...` of the pages is a connection that Airflow reads."""
     found = [m for block in SHELL for m in re.findall(r"AIRFLOW_CONN_\w+='(.*?)'", block.code, re.DOTALL)]
-    assert len(found) == 4
+    assert len(found) == 6
     for text in found:
         conn = Connection.from_json(text, conn_id="docs")
         assert conn.conn_type in ("dqops", "http", "google_cloud_platform")
