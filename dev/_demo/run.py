@@ -27,7 +27,7 @@ from ork_provider.testing.sandbox import BadFolder
 DAGS = Path(__file__).resolve().parent.parent / "demo_dags"
 SLOTS = 4
 RAISED = re.compile(r"'exc_type': '(\w+)', 'exc_value': (.*?), 'exc_notes'")
-PAGE = 240  # columns of a page that is no terminal: links are long
+PAGE = 260  # columns of a page that is no terminal: links are long
 SETTINGS = {
     # With the default of 5 s a slot often stays held for as long after its task has gone: Airflow's supervisor
     # sleeps that long before it looks (https://github.com/apache/airflow/issues/66374).
