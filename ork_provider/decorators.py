@@ -57,8 +57,15 @@ class DeferredOperator(DecoratedOperator, JobsOperator, OwnerOperator):
         self, context: Context, event: Any = None, output: Mapping[str, Any] | None = None, **more: Any
     ) -> Any:
         """Turn the trigger's event into the task's result or its failure."""
-        self.carried = {"output": output or {}}
+        self.carried = {"output": self._stored_output(context) if output is None else output}
         return super().execute_complete(context, event)
+
+    def _stored_output(self, context: Context) -> Any:
+        """Return what the function returned beside its jobs; ``dags test`` drops all arguments but the event."""
+        from airflow.sdk.serde import deserialize
+
+        stored = Store(context, self.log, Handover).load()
+        return deserialize(stored.output) if stored and stored.output else {}
 
     def result(self, jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return the jobs and what else the function returned."""

@@ -155,6 +155,19 @@ def test_other_output_travels_on(bigquery: FakeBigQuery) -> None:
     assert (result["table"], result["day"], len(result["jobs"])) == ("sales", day, 1)
 
 
+def test_other_output_where_airflow_drops_it(bigquery: FakeBigQuery) -> None:
+    """`dags test` resumes a task with the event only; what the function returned is kept all the same."""
+
+    def load() -> Any:
+        start_query(bigquery, "one")
+        return {"deferred": [JOB], "table": "sales"}
+
+    task = Task()
+    waiting = task.start(deferred(load))
+    waiting.kwargs = None
+    assert task.resume(deferred(load), waiting)["table"] == "sales"
+
+
 def test_arguments_and_context(bigquery: FakeBigQuery) -> None:
     """The function gets its arguments and what it asks for of the context."""
 
