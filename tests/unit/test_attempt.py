@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ork_provider.attempt import STORE_KEY, Attempt, AttemptStore, hash_request, new_nonce, readable_id
+from ork_provider.attempt import STORE_KEY, Attempt, AttemptStore, Handover, hash_request, new_nonce, readable_id
 from ork_provider.bigquery import BigQueryJob
 from ork_provider.errors import InvalidJob
 from ork_provider.http import HttpJob
@@ -97,6 +97,110 @@ def test_row_of_another_type(row: Any) -> None:
     """Neither is a row that is no dict at all."""
     with pytest.raises(InvalidJob, match="cannot be read"):
         Attempt.from_dict(row)
+
+
+# Jobs that a task's own code has handed over ----------------------------------------------------
+
+HANDOVER = Handover(jobs=(JOB, HttpJob(url="/j", headers={"X-Team": "blue"})), max_tries=2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"jobs": ()},
+        {"deadline": NOW + timedelta(hours=1)},
+        {"output": {"rows": 3, "day": None, "deep": [1, {"a": True}]}},
+        {"complete": False, "jobs": (JOB,)},
+    ],
+    ids=str,
+)
+def test_handover_round_trip(change: dict[str, Any]) -> None:
+    """What a function handed over comes back, through JSON, as the same jobs and the same output."""
+    handover = replace(HANDOVER, **change)
+    assert Handover.from_dict(json.loads(json.dumps(handover.to_dict()))) == handover
+
+
+GOLDEN_HANDOVER = {
+    "version": 1,
+    "jobs": [
+        {"service_type": "bigquery", "job_id": "j", "project": "p", "location": "EU"},
+        {"service_type": "custom_http", "url": "https://api.example.com/jobs/1"},
+    ],
+    "output": None,
+    "max_tries": 1,
+    "deadline": "2026-01-31T12:00:00+00:00",
+    "complete": True,
+}
+"""A row as the first release wrote it, less the HTTP job's defaults; it must load for ever."""
+
+
+def test_golden_handover() -> None:
+    """A task of many jobs that was deferred under the first release finds them under every later one."""
+    assert Handover.from_dict(GOLDEN_HANDOVER) == Handover(
+        jobs=(BigQueryJob(project="p", job_id="j", location="EU"), HttpJob(url="https://api.example.com/jobs/1")),
+        max_tries=1,
+        deadline=datetime(2026, 1, 31, 12, tzinfo=timezone.utc),
+    )
+    assert Handover.from_dict({**GOLDEN_HANDOVER, "shiny": 1}) == Handover.from_dict(GOLDEN_HANDOVER)
+
+
+@pytest.mark.parametrize("missing", ["version", "output", "deadline", "complete"])
+def test_sparse_handover(missing: str) -> None:
+    """What another release does not write has a meaning of its own; jobs and tries have none."""
+    row = {key: value for key, value in GOLDEN_HANDOVER.items() if key != missing}
+    assert Handover.from_dict(row).jobs == Handover.from_dict(GOLDEN_HANDOVER).jobs
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"jobs": ...},
+        {"jobs": None},
+        {"jobs": 5},
+        {"jobs": "jj"},
+        {"jobs": [None]},
+        {"jobs": [{"service_type": "bigqery"}]},
+        {"jobs": [GOLDEN["job"], {"service_type": "bigquery"}]},
+        {"max_tries": ...},
+        {"max_tries": None},
+        {"max_tries": "many"},
+        {"deadline": "later"},
+        {"deadline": 5},
+    ],
+    ids=str,
+)
+def test_unreadable_handover(change: dict[str, Any]) -> None:
+    """A row that cannot be read is never taken for "no jobs": it says where to look for them, and what to do."""
+    row = {key: value for key, value in {**GOLDEN_HANDOVER, **change}.items() if value is not ...}
+    with pytest.raises(InvalidJob, match=r"'ork_attempt' cannot be read .* may still run; .* delete the key"):
+        Handover.from_dict(row)
+
+
+@pytest.mark.parametrize("row", ["text", 5, [1], [["jobs", []]]])
+def test_handover_of_another_type(row: Any) -> None:
+    """Neither is a row that is no dict at all."""
+    with pytest.raises(InvalidJob, match="cannot be read"):
+        Handover.from_dict(row)
+
+
+def test_row_of_another_operator() -> None:
+    """A task that became another operator under the same name finds a row of the other sort: it says so."""
+    with pytest.raises(InvalidJob, match="cannot be read"):
+        Handover.from_dict(GOLDEN)
+    with pytest.raises(InvalidJob, match="cannot be read"):
+        Attempt.from_dict(GOLDEN_HANDOVER)
+
+
+def test_no_secrets_handed_over() -> None:
+    """Nor are the secret headers of jobs that a function returns readable in the store."""
+    job = HttpJob(url="/j", headers={"Authorization": "Bearer hush", "X-Team": "blue"})
+    row = json.dumps(replace(HANDOVER, jobs=(job,)).to_dict())
+    assert "hush" not in row
+    assert "blue" in row
+
+
+# The store ---------------------------------------------------------------------------------------
 
 
 @dataclass

@@ -512,6 +512,43 @@ async def test_journal_of_many(caplog: pytest.LogCaptureFixture) -> None:
     assert len(said) == 4
 
 
+def progress(*said: str) -> list[JobStatus]:
+    return [JobStatus(state=JobState.RUNNING, remote_state="RUNNING", message=words) for words in said]
+
+
+async def test_journal_of_progress(caplog: pytest.LogCaptureFixture) -> None:
+    """A change of a running job's own words is a line, at most every half minute; the end always is."""
+    steps = progress("10 %", "20 %", "30 %", "40 %", "50 %", "50 %", "50 %", "60 %")
+    said = await journal_of(caplog, run(journal=True, a=[*steps, GOOD]))
+    assert said[1:] == [
+        "thing job a is RUNNING after 0 s: 10 %",
+        "thing job a is RUNNING after 30 s: 40 %",
+        "thing job a is RUNNING after 60 s: 50 %",
+        "thing job a is succeeded after 80 s",
+    ]
+
+
+async def test_journal_of_words_that_stay(caplog: pytest.LogCaptureFixture) -> None:
+    """Words that are the same again are no news: there is a sign of life, as of a job that says nothing."""
+    said = await journal_of(caplog, run(journal=True, a=[*progress(*["10 %"] * 13), GOOD]))
+    assert said[1:] == [
+        "thing job a is RUNNING after 0 s: 10 %",
+        "thing job a is still RUNNING after 60 s",
+        "thing job a is succeeded after 130 s",
+    ]
+
+
+async def test_journal_of_many_that_say_much(caplog: pytest.LogCaptureFixture) -> None:
+    """Each job has a half minute of its own, and a change of state is never held back."""
+    scripts = {name: [*progress(*(f"{i} %" for i in range(30))), BAD] for name in "ab"}
+    said = await journal_of(caplog, run(journal=True, **scripts))
+    for name in "ab":
+        lines = [line for line in said if f"job {name} is" in line]
+        times = [int(line.split(" after ")[1].split()[0]) for line in lines]
+        assert all(later - sooner >= 30 for sooner, later in pairwise(times[:-1]))
+        assert (len(lines), lines[-1]) == (11, f"thing job {name} is failed after 300 s: no disk")
+
+
 async def test_heartbeats_are_sparse(caplog: pytest.LogCaptureFixture) -> None:
     """A job that runs for a day gives a sign of life every ten minutes in the end, never one per poll."""
     r = run(journal=True, a=[RUN] * 8640 + [GOOD])
