@@ -65,7 +65,7 @@ class FakeCloudRun(GoogleServer):
         self._operations: dict[str, FakeExecution] = {}
         self._scripts: list[tuple[ExecutionMatch, ExecutionOutcome]] = []
         self._processes = Processes(clock=self.clock)
-        self._logs: Path | None = None
+        self._logs: tempfile.TemporaryDirectory[str] | None = None
 
     def routes(self) -> list[Route]:
         """List the API's methods that are served."""
@@ -113,7 +113,7 @@ class FakeCloudRun(GoogleServer):
         return [execution for execution in list(self._stored.values()) if not execution.done]
 
     def stop(self) -> None:
-        """Stop as any fake does; local processes end."""
+        """Stop as any fake does; local processes end, and their logs go."""
         super().stop()
         local = [e for e in self.live() if isinstance(e.work, LocalTasks)]
         for execution in local:
@@ -121,6 +121,9 @@ class FakeCloudRun(GoogleServer):
         for execution in local:
             assert isinstance(execution.work, LocalTasks)
             execution.work.join(GRACE + 5)
+        if self._logs is not None:
+            self._logs.cleanup()
+            self._logs = None
 
     # -- jobs ----------------------------------------------------------------------------------------------
 
@@ -217,11 +220,11 @@ class FakeCloudRun(GoogleServer):
             return ScriptedTasks(outcome, task_count, self.clock())
         containers = template["containers"]
         env = {v["name"]: v.get("value", "") for container in containers for v in container.get("env", [])}
-        self._logs = self._logs or Path(tempfile.mkdtemp(prefix="ork-cloud-run-"))
+        self._logs = self._logs or tempfile.TemporaryDirectory(prefix="ork-cloud-run-")
         what = Command(
             command=[*self.commands[job], *(arg for container in containers for arg in container.get("args", []))],
             env={**env, "CLOUD_RUN_JOB": job, "CLOUD_RUN_EXECUTION": execution_id, "CLOUD_RUN_TASK_ATTEMPT": "0"},
-            log_path=self._logs / f"{execution_id}.log",
+            log_path=Path(self._logs.name, f"{execution_id}.log"),
             timeout=check.seconds(template["timeout"]),
         )
         return LocalTasks(what, task_count, self._processes)

@@ -69,7 +69,8 @@ class FakeDataproc(GoogleServer):
         self._requests: dict[tuple[str, str, str], Any] = {}
         self._scripts: list[tuple[Match, DataprocOutcome]] = []
         self._processes = Processes(clock=self.clock)
-        self._logs = tempfile.TemporaryDirectory(prefix="ork-dataproc-") if run_files else None
+        self._run_files = run_files
+        self._logs: tempfile.TemporaryDirectory[str] | None = None
 
     def routes(self) -> list[Route]:
         """List the API's methods that are served."""
@@ -97,6 +98,7 @@ class FakeDataproc(GoogleServer):
         self._processes.stop()
         if self._logs is not None:
             self._logs.cleanup()
+            self._logs = None
 
     # -- for the test that looks inside --------------------------------------------------------------------
 
@@ -163,7 +165,8 @@ class FakeDataproc(GoogleServer):
 
     def _work(self, resource: dict[str, Any], now: float, name: str) -> Work:
         outcome = self._scripted(resource)
-        if outcome is None and self._logs is not None:
+        if outcome is None and self._run_files:
+            self._logs = self._logs or tempfile.TemporaryDirectory(prefix="ork-dataproc-")
             work = start_file(resource, self._processes, Path(self._logs.name) / f"{name}.log")
             if work is not None:
                 return work
