@@ -21,6 +21,7 @@ from ork_provider.testing import (
     HttpOutcome,
     Outcome,
 )
+from ork_provider.testing.google_connection import google_connections
 from tests.docs.conftest import Run
 from tests.docs.pages import ROOT
 
@@ -128,6 +129,25 @@ def test_example_many_jobs(run: Run) -> None:
     assert (len(bigquery.inserted), len(http.created)) == (2, 12)
     assert {job.status for job in http.created} == {"completed"}
     assert [job.status for job in slow.created] == ["cancelled"]
+
+
+def test_functions_moved_from_ork(run: Run) -> None:
+    """Ork's task functions run with other import lines, over each of the services that they name."""
+    with (
+        FakeBigQuery(pending=0, running=0.3) as bigquery,
+        FakeCloudRun(pending=0, running=0.3) as cloud_run,
+        FakeHttpJobs(pending=0, running=0.3) as http,
+    ):
+        places = {"BIGQUERY_EMULATOR_HOST": bigquery.url, "RUN_API": cloud_run.url, "JOBS_API": http.url}
+        env = {**google_connections(bigquery, cloud_run), **places}
+        said = run("airflow", "dags", "test", "moved_from_ork", "2026-01-31", env=env)
+    assert sorted(job.sql for job in bigquery.inserted) == [
+        "SELECT * FROM dataset.other",
+        "SELECT * FROM dataset.table",
+    ]
+    (execution,) = cloud_run.started
+    assert (execution.state, [job.status for job in http.created]) == ("SUCCEEDED", ["completed"])
+    assert f"Cloud Run job my-project/europe-west1/nightly/{execution.execution_id} is SUCCEEDED" in said
 
 
 PROGRAM = """

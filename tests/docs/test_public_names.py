@@ -38,6 +38,7 @@ def test_documented(name: str) -> None:
 TRIGGER = ["jobs", "until", "fail_fast", "deadline", "not_before", "poll_interval", "error_budget", "cancel_on_kill"]
 COMMON = ["poll_interval", "poll_timeout", "timeout", "error_budget", "cancel_on_kill", "cancel_on_timeout"]
 COMMON += ["cancel_rest", "deferrable"]
+MANY = ["until", "fail_fast", "gcp_conn_id", "impersonation_chain", "http_conn_id", "dqops_conn_id", *COMMON]
 DQOPS = ["base_url", "dqops_conn_id", "wait_timeout", "fail_on_timeout"]
 PINNED = {
     "ork_provider.bigquery.BigQueryJob": ["project", "job_id", "location"],
@@ -93,7 +94,10 @@ PINNED = {
     "ork_provider.http.HttpJobOperator": ["endpoint", "http_conn_id", "on_existing", *COMMON],
     "ork_provider.http.HttpJobSensor": ["endpoint", "http_conn_id", *COMMON],
     "ork_provider.http.HttpJobTrigger": [*TRIGGER, "cancel_rest"],
+    "ork_provider.decorators.DeferredOperator": ["on_existing", *MANY],
+    "ork_provider.operator.WaitForJobsOperator": ["jobs", *MANY],
     "ork_provider.trigger.JobTrigger": [*TRIGGER, "cancel_rest"],
+    "ork_provider.trigger.JobsTrigger": [*TRIGGER, "cancel_rest"],
 }
 
 
@@ -114,7 +118,8 @@ def test_pinned_parameters(path: str) -> None:
     ("name", "base"),
     [
         *[("TryAgain", "OrkError"), ("NotFound", "TryAgain"), ("BadRequest", "OrkError")],
-        *[("Unauthorized", "BadRequest"), ("Conflict", "BadRequest"), ("UnknownOutcome", "BadRequest")],
+        *[("NoConnection", "BadRequest"), ("Unauthorized", "BadRequest")],
+        *[("Conflict", "BadRequest"), ("UnknownOutcome", "BadRequest")],
         *[("InvalidJob", "BadRequest"), ("InvalidJob", "ValueError"), ("JobError", "OrkError")],
         *[("JobFailed", "JobError"), ("JobCancelled", "JobError"), ("JobLost", "JobError"), ("TimedOut", "JobError")],
         ("Killed", "OrkError"),
@@ -150,6 +155,7 @@ def test_defaults() -> None:
         "ork_provider.dataproc.DataprocJobTrigger",
         "ork_provider.dqops.DqopsJobTrigger",
         "ork_provider.http.HttpJobTrigger",
+        "ork_provider.trigger.JobsTrigger",
     ],
 )
 def test_stored_class_path(path: str) -> None:
