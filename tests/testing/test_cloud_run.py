@@ -254,8 +254,10 @@ def test_command_gets_the_environment_and_arguments_of_a_task() -> None:
         overrides = [{"args": ["a", "b c"], "env": [{"name": "DAY", "value": "monday"}]}]
         execution = started(server, taskCount=2, containerOverrides=overrides)
         wait_for(execution)
-    assert execution.state == "SUCCEEDED"
-    assert sorted(log_of(execution).read_text().splitlines()) == ["0 2 monday a b c", "1 2 monday a b c"]
+        assert execution.state == "SUCCEEDED"
+        log = log_of(execution)
+        assert sorted(log.read_text().splitlines()) == ["0 2 monday a b c", "1 2 monday a b c"]
+    assert not log.exists()
 
 
 def test_exit_codes_decide() -> None:
