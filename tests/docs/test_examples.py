@@ -68,9 +68,9 @@ def test_example_cloud_run(run: Run, tmp_path: Path) -> None:
         cloud_run.create_job("export", ["exporter", "proxy"])
         cloud_run.script("shards", ExecutionOutcome(pending=0, running=0, retried=2))
         said = run("airflow", "dags", "test", "example_cloud_run", "2026-01-31", env=cloud_run.connections())
-    nightly = next(execution for execution in cloud_run.started if execution.job_name == "nightly")
-    log_uri = str(nightly.work.log_uri)
-    assert Path(log_uri.removeprefix("file://")).read_text() == "--day=2026-01-31 to warehouse\n"
+        nightly = next(execution for execution in cloud_run.started if execution.job_name == "nightly")
+        log_uri = str(nightly.work.log_uri)
+        assert Path(log_uri.removeprefix("file://")).read_text() == "--day=2026-01-31 to warehouse\n"
     assert re.search(rf"1 of 1 tasks, 0 retried, [0-9.]+ s: {re.escape(log_uri)}", said)
     place = f"ork-sandbox/europe-west1/nightly/{nightly.execution_id}"
     assert f"Deferring; the triggerer waits for Cloud Run job {place}" in said
