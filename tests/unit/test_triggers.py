@@ -6,16 +6,13 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import airflow.jobs.triggerer_job_runner  # noqa: F401 - loaded now, not while the first test's job runs
-import httpx
 import pytest
 from airflow.sdk._shared.module_loading import import_string
 from airflow.sdk.execution_time import comms
@@ -23,96 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ork_provider import trigger as trigger_module
-from ork_provider.bigquery import BigQueryJob, BigQueryJobTrigger
+from ork_provider.bigquery import BigQueryJobTrigger
 from ork_provider.errors import InvalidJob
-from ork_provider.http import HttpJob, HttpJobTrigger
+from ork_provider.http import HttpJobTrigger
 from ork_provider.session import Request, shared_session
-from ork_provider.testing import FakeBigQuery, FakeHttpJobs, Fault, HttpOutcome, Outcome, TriggerResult, run_trigger
+from ork_provider.testing import Fault, run_trigger
 from ork_provider.testing.trigger_runner import task_instance
-from ork_provider.trigger import JobTrigger
+from ork_provider.trigger import JobsTrigger, JobTrigger
 from ork_provider.waiting import Policy
-
-NEVER = 10**9
-"""Polls for which a job runs that shall not end by itself."""
-
-POLL = 0.06
-
-
-class Polls:
-    """The clock of a fake: one tick per status request, so that a slow machine changes nothing."""
-
-    def __init__(self) -> None:
-        self.kind: Kind | None = None
-
-    def __call__(self) -> float:
-        return float(self.kind.polls) if self.kind else 0.0
-
-
-@dataclass
-class Kind:
-    """A service and its trigger.
-
-    :param start: starts a job that runs for so many polls and ends well or not, and returns its dict
-    """
-
-    name: str
-    fake: Any
-    trigger: Callable[..., JobTrigger]
-    start: Callable[..., dict[str, Any]]
-    on_submit: str
-    on_status: str
-    on_cancel: str
-
-    def calls(self, on: str) -> list[Any]:
-        method, _, path = on.partition(" ")
-        return list(self.fake.calls(method, path))
-
-    @property
-    def polls(self) -> int:
-        return len(self.calls(self.on_status))
-
-    @property
-    def cancels(self) -> int:
-        return len(self.calls(self.on_cancel))
-
-    async def run(self, *jobs: Mapping[str, Any], kwargs: Mapping[str, Any] | None = None, **how: Any) -> TriggerResult:
-        """Run a trigger that polls often over these jobs; ``kwargs`` are the trigger's, ``how`` is the world's."""
-        trigger = self.trigger(**{"jobs": list(jobs), "poll_interval": POLL, **(kwargs or {})})
-        return await run_trigger(trigger, **how)
-
-
-@contextmanager
-def bigquery() -> Iterator[Kind]:
-    with FakeBigQuery(pending=0, clock=(clock := Polls())) as fake:
-
-        def start(polls: int = 4, good: bool = True) -> dict[str, Any]:
-            error = None if good else {"reason": "invalidQuery", "message": "Syntax error: no disk"}
-            fake.script(lambda _: True, Outcome(pending=0, running=polls, error=error))
-            job = BigQueryJob(project="p", job_id=f"job_{len(fake.inserted)}", location="EU")
-            reference = {"projectId": "p", "jobId": job.job_id, "location": "EU"}
-            body = {"jobReference": reference, "configuration": {"query": {"query": "SELECT 1"}}}
-            httpx.post(f"{fake.url}/bigquery/v2/projects/p/jobs", json=body).raise_for_status()
-            return job.to_dict()
-
-        path = "/bigquery/v2/projects/p/jobs"
-        ons = (f"POST {path}", f"GET {path}/*", f"POST {path}/*/cancel")
-        clock.kind = Kind("bigquery", fake, BigQueryJobTrigger, start, *ons)
-        yield clock.kind
-
-
-@contextmanager
-def http() -> Iterator[Kind]:
-    with FakeHttpJobs(pending=0, clock=(clock := Polls())) as fake:
-
-        def start(polls: int = 4, good: bool = True) -> dict[str, Any]:
-            outcome = "completed" if good else "failed"
-            fake.script(lambda _: True, HttpOutcome(0, polls, outcome, {"rows": 1}, "Syntax error: no disk"))
-            made = httpx.post(f"{fake.url}/jobs", json={}).json()["id"]
-            return HttpJob(url=f"/jobs/{made}", cancel_url=f"/jobs/{made}", message_field="error").to_dict()
-
-        clock.kind = Kind("http", fake, HttpJobTrigger, start, "POST /jobs", "GET /jobs/*", "DELETE /jobs/*")
-        yield clock.kind
-
+from tests.support.trigger_kinds import NEVER, POLL, Kind, bigquery, http, soon, states
 
 KINDS = {"bigquery": bigquery, "http": http}
 
@@ -147,14 +63,6 @@ class Log:
 def log(capsys: pytest.CaptureFixture[str]) -> Log:
     """Capture what a task's log would show."""
     return Log(capsys)
-
-
-def soon(seconds: float) -> str:
-    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).isoformat()
-
-
-def states(payload: Mapping[str, Any]) -> list[str]:
-    return [job["state"] for job in payload["jobs"]]
 
 
 # How waits end -----------------------------------------------------------------------------------
@@ -356,10 +264,12 @@ ODD_KWARGS = {
 JOBS = {
     BigQueryJobTrigger: [{"service_type": "bigquery", "job_id": "j", "project": "p", "location": "EU"}],
     HttpJobTrigger: [{"service_type": "custom_http", "job_id": "/j", "url": "/j"}],
+    JobsTrigger: [{"service_type": "custom_http", "job_id": "/j", "url": "/j"}],
 }
 CONNECTIONS = {
     BigQueryJobTrigger: {"gcp_conn_id": "gcp", "impersonation_chain": ["a@b"]},
     HttpJobTrigger: {"http_conn_id": "api"},
+    JobsTrigger: {"gcp_conn_id": "gcp", "impersonation_chain": ["a@b"], "http_conn_id": "api", "dqops_conn_id": "dq"},
 }
 every_trigger = pytest.mark.parametrize("kind_", JOBS, ids=lambda kind: kind.__name__)
 
@@ -380,6 +290,7 @@ def test_names_are_api() -> None:
     assert {kind_.classpath for kind_ in JOBS} == {
         "ork_provider.bigquery.BigQueryJobTrigger",
         "ork_provider.http.HttpJobTrigger",
+        "ork_provider.trigger.JobsTrigger",
     }
 
 
@@ -460,7 +371,13 @@ async def test_odd_argument_is_named(kind_: type[JobTrigger], name: str, value: 
 
 
 @pytest.mark.parametrize("value", [None, 5, [], {"a": 1}], ids=repr)
-@pytest.mark.parametrize(("kind_", "name"), [(BigQueryJobTrigger, "gcp_conn_id"), (HttpJobTrigger, "http_conn_id")])
+@pytest.mark.parametrize(
+    ("kind_", "name"),
+    [
+        *((BigQueryJobTrigger, "gcp_conn_id"), (HttpJobTrigger, "http_conn_id")),
+        *((JobsTrigger, name) for name in ("gcp_conn_id", "http_conn_id", "dqops_conn_id")),
+    ],
+)
 async def test_odd_connection_id_is_named(kind_: type[JobTrigger], name: str, value: Any) -> None:
     """So is a connection id."""
     result = await run_trigger(kind_(jobs=JOBS[kind_], **{name: value}))
