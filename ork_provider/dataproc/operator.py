@@ -77,8 +77,11 @@ class DataprocOperator(JobOperator):
         self.labels = labels
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
-        if not region:
-            raise self.bad_argument("region", "the name of a region, such as 'europe-west1'", region)
+        self._check_region()
+
+    def _check_region(self) -> None:
+        if not is_template(self.region) and (not isinstance(self.region, str) or not self.region):
+            raise self.bad_argument("region", "the name of a region, such as 'europe-west1'", self.region)
 
     async def _service(self, worker: Worker) -> Any:
         return await worker.services.open(self.service)
@@ -125,7 +128,8 @@ class DataprocJobOperator(DataprocOperator):
         return job, self.project_id or named
 
     def build_request(self, context: Context) -> dict[str, Any]:
-        """See JobOperator."""
+        """See JobOperator; what was a template when the DAG was parsed is checked now, before anything is sent."""
+        self._check_region()
         job, project = self._read_job()
         return {"job": job, "project_id": project, "region": self.region}
 
@@ -172,7 +176,8 @@ class DataprocBatchOperator(DataprocOperator):
         return read_resource(self.batch, f"{self}: batch", BATCH_TYPES)
 
     def build_request(self, context: Context) -> dict[str, Any]:
-        """See JobOperator."""
+        """See JobOperator; what was a template when the DAG was parsed is checked now, before anything is sent."""
+        self._check_region()
         return {"batch": self._read_batch(), "project_id": self.project_id, "region": self.region}
 
     async def name_job(self, context: Context, nonce: str, worker: Worker) -> DataprocBatchJob:

@@ -14,16 +14,34 @@ from airflow.sdk import DAG, task
 from airflow.serialization.serialized_objects import DagSerialization
 
 from ork_provider.bigquery import BigQueryJobOperator
-from ork_provider.dqops import CheckType, DqopsRunChecksOperator, DqopsWaitForJobOperator
+from ork_provider.cloud_run import CloudRunJobOperator
+from ork_provider.dataproc import DataprocBatchOperator, DataprocJobOperator
+from ork_provider.dqops import (
+    CheckType,
+    DqopsCollectStatisticsOperator,
+    DqopsRunChecksOperator,
+    DqopsTableImportOperator,
+    DqopsWaitForJobOperator,
+)
 from ork_provider.errors import InvalidJob
-from ork_provider.http import HttpJobOperator, HttpJobSensor
+from ork_provider.http import HttpJob, HttpJobOperator, HttpJobSensor
+from ork_provider.operator import JobOperator, WaitForJobsOperator
+
+SPARK = {"pysparkJob": {"mainPythonFileUri": "gs://b/main.py"}}
+BATCH = {"pysparkBatch": {"mainPythonFileUri": "gs://b/main.py"}}
 
 GOOD: dict[str, tuple[Any, dict[str, Any]]] = {
     "bigquery": (BigQueryJobOperator, {"sql": "SELECT 1"}),
     "http": (HttpJobOperator, {"endpoint": "/jobs", "status_url": "/jobs/{job_id}"}),
     "sensor": (HttpJobSensor, {"endpoint": "/jobs/1"}),
+    "cloud_run": (CloudRunJobOperator, {"region": "r", "job_name": "nightly"}),
+    "dataproc": (DataprocJobOperator, {"region": "r", "cluster_name": "c", "job": SPARK}),
+    "dataproc_batch": (DataprocBatchOperator, {"region": "r", "batch": BATCH}),
     "dqops": (DqopsRunChecksOperator, {"connection": "c"}),
+    "dqops_statistics": (DqopsCollectStatisticsOperator, {"connection": "c"}),
+    "dqops_import": (DqopsTableImportOperator, {"connection_name": "c", "schema_name": "s"}),
     "dqops_wait": (DqopsWaitForJobOperator, {"job_business_key": "k"}),
+    "jobs": (WaitForJobsOperator, {"jobs": [HttpJob(url="/jobs/1")]}),
 }
 """Every operator with the least that it needs."""
 
@@ -34,6 +52,8 @@ def make(name: str, **more: Any) -> Any:
 
 
 every = pytest.mark.parametrize("name", sorted(GOOD))
+STARTERS = sorted(name for name, (kind, _) in GOOD.items() if issubclass(kind, JobOperator))
+WATCHERS = sorted(GOOD.keys() - set(STARTERS))
 
 
 def refused(name: str, said: str, **arguments: Any) -> None:
@@ -70,7 +90,7 @@ def test_poll_timeout(name: str, value: Any) -> None:
     refused(name, "poll_timeout must be a number of seconds at least 0, got ", poll_timeout=value)
 
 
-@pytest.mark.parametrize("name", ["bigquery", "http"])
+@pytest.mark.parametrize("name", STARTERS)
 @pytest.mark.parametrize("value", ["resume", "", None, 1, ["new"], "NEW"], ids=repr)
 def test_on_existing(name: str, value: Any) -> None:
     """An unknown ``on_existing`` is answered with the three that exist."""
@@ -141,6 +161,111 @@ def test_where_the_status_is(arguments: dict[str, Any], said: str) -> None:
     refused("http", said, **arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"region": ""}, "region must be a region, got str ''"),
+        ({"region": None}, "region must be a region, got NoneType None"),
+        ({"job_name": 7}, "job_name must be the name of a Cloud Run job, got int 7"),
+        ({"project_id": 7}, "project_id must be a project id, or None, got int 7"),
+        ({"overrides": "args"}, ".overrides: expected a dict, got str 'args'"),
+        ({"overrides": {"arg": []}}, ".overrides: unknown key(s) arg; known: args, container"),
+        ({"overrides": {"task_count": 0}}, ".overrides['taskCount']: expected a number of tasks from 1 to 10000"),
+        ({"overrides": {"timeout": "soon"}}, ".overrides['timeout']: expected seconds (1 or more)"),
+        ({"overrides": {"env": {"A": 1}}}, ".overrides['env']['A']: expected a text, got int 1"),
+        ({"overrides": {"args": "--day"}}, ".overrides['args']: expected a list of texts"),
+    ],
+    ids=str,
+)
+def test_cloud_run_arguments(arguments: dict[str, Any], said: str) -> None:
+    """Cloud Run's own arguments: one clear error each."""
+    refused("cloud_run", said, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("dataproc", {"region": ""}, "region must be the name of a region"),
+        ("dataproc", {"region": 7}, "region must be the name of a region, such as 'europe-west1', got int 7"),
+        ("dataproc", {"job": None}, "job must be a dict, got NoneType None"),
+        ("dataproc", {"job": {}}, "job must have one type of sparkJob, pysparkJob"),
+        ("dataproc", {"job": {**SPARK, "hiveJob": {}}}, "it has pysparkJob and hiveJob"),
+        ("dataproc", {"job": {**SPARK, "pyspark_job": {}}}, "job has 'pysparkJob' twice, in two spellings"),
+        ("dataproc", {"cluster_name": None}, "job names no cluster: set cluster_name"),
+        ("dataproc", {"job": {**SPARK, "placement": {"clusterName": "d"}}}, "names the cluster 'd', cluster_name says"),
+        ("dataproc", {"job": {**SPARK, "reference": {"jobId": "j"}}}, "job.reference.jobId must be left out"),
+        ("dataproc", {"job": {**SPARK, "reference": {"projectId": "q"}}, "project_id": "p"}, "is of project 'q'"),
+        ("dataproc_batch", {"region": None}, "region must be the name of a region"),
+        ("dataproc_batch", {"batch": []}, "batch must be a dict, got list []"),
+        ("dataproc_batch", {"batch": SPARK}, "batch must have one type of pysparkBatch"),
+    ],
+    ids=str,
+)
+def test_dataproc_arguments(name: str, arguments: dict[str, Any], said: str) -> None:
+    """Dataproc's own arguments: one clear error each."""
+    refused(name, said, **arguments)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, True, None, "some", "ALL", [], {}], ids=repr)
+def test_until(value: Any) -> None:
+    """How many jobs are enough is ``"all"``, ``"any"`` or a number; how many there are is known later."""
+    refused("jobs", 'until must be "all", "any" or a number of jobs, got ', until=value)
+
+
+@pytest.mark.parametrize("value", [[], (), {}], ids=repr)
+def test_no_jobs(value: Any) -> None:
+    """A wait for nothing is a mistake in the DAG file."""
+    refused("jobs", "jobs must be at least one job, got ", jobs=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("dqops", {"check_type": "rare"}, "check_type must be one of 'profiling', 'monitoring', 'partitioned'"),
+        ("dqops", {"fail_at_severity": "bad"}, "fail_at_severity must be one of 'valid', 'warning', 'error', 'fatal'"),
+        ("dqops", {"min_executed_checks": -1}, "min_executed_checks must be a number from 0 on"),
+        ("dqops", {"wait_timeout": 0}, "wait_timeout must be a number of seconds greater than 0"),
+        ("dqops_statistics", {"samples_limit": 0}, "samples_limit must be a number greater than 0"),
+        ("dqops_import", {"table_names": "orders"}, "table_names must be a list of texts"),
+        ("dqops_wait", {"job_id": "seven"}, "job_id must be a number, as such or as a text"),
+    ],
+    ids=str,
+)
+def test_dqops_arguments(name: str, arguments: dict[str, Any], said: str) -> None:
+    """DQOps' own arguments: one clear error each."""
+    refused(name, said, **arguments)
+
+
+@pytest.mark.parametrize("name", ["cloud_run", "dataproc", "dataproc_batch"])
+def test_region_that_renders_to_nothing(name: str) -> None:
+    """A template that comes to nothing is refused when the task runs, before anything is sent."""
+    operator = make(name, region="{{ params.region }}")
+    operator.region = ""
+    with pytest.raises(InvalidJob, match="region must be "):
+        operator.build_request({})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"until": 0}, 'until must be "all", "any" or a number of jobs, got int 0'),
+        ({"on_existing": "resume"}, "on_existing must be one of 'reattach', 'new', 'fail', got str 'resume'"),
+        ({"poll_interval": 0}, "poll_interval must be a number of seconds greater than 0, got int 0"),
+    ],
+    ids=str,
+)
+def test_deferred_arguments(arguments: dict[str, Any], said: str) -> None:
+    """What ``@task.deferred`` is given is checked when the DAG is parsed, too; the message names the task."""
+
+    @task.deferred(**arguments)
+    def export() -> list[Any]:
+        return []
+
+    with pytest.raises(InvalidJob, match="task_id='export'") as caught:
+        dag_with(export)
+    assert said in str(caught.value)
+
+
 @every
 def test_unknown_argument(name: str) -> None:
     """A misspelt argument is refused by Airflow itself, by its name."""
@@ -173,11 +298,14 @@ def test_good_arguments(name: str, arguments: dict[str, Any]) -> None:
 def test_who_submits_cancels() -> None:
     """What an operator has started it cancels; what it only watches it leaves alone; both can be told otherwise."""
     flags = ("cancel_on_kill", "cancel_on_timeout", "cancel_rest")
-    assert [getattr(make("bigquery"), flag) for flag in flags] == [True] * 3
-    assert [getattr(make("http"), flag) for flag in flags] == [True] * 3
-    assert [getattr(make("sensor"), flag) for flag in flags] == [False] * 3
-    assert [getattr(make("http", **dict.fromkeys(flags, False)), flag) for flag in flags] == [False] * 3
-    assert [getattr(make("sensor", **dict.fromkeys(flags, True)), flag) for flag in flags] == [True] * 3
+    for name in STARTERS:
+        dqops = name.startswith("dqops")  # the end of its wait leaves a DQOps job to the next try
+        assert [getattr(make(name), flag) for flag in flags] == [True, not dqops, True], name
+    for name in WATCHERS:
+        assert [getattr(make(name), flag) for flag in flags] == [False] * 3, name
+    for name in GOOD:
+        for told in (True, False):
+            assert [getattr(make(name, **dict.fromkeys(flags, told)), flag) for flag in flags] == [told] * 3, name
 
 
 @every
@@ -208,6 +336,25 @@ def test_template_fields_are_attributes(name: str) -> None:
         ("http", {"completion_field": "{{ params.field }}", "job_id_path": "{{ x }}", "result_field": "$.{{ x }}"}),
         ("http", {"status_url": None, "status_url_path": "{{ params.path }}"}),
         ("sensor", {"endpoint": "{{ ti.xcom_pull('start') }}", "completion_value": "{{ params.good }}"}),
+        ("cloud_run", {"region": "{{ x }}", "job_name": "{{ x }}", "project_id": "{{ x }}", "overrides": "{{ x }}"}),
+        (
+            "cloud_run",
+            {"overrides": {"args": ["--day", "{{ ds }}"], "env": {"DAY": "{{ ds }}"}, "task_count": "{{ x }}"}},
+        ),
+        (
+            "dataproc",
+            {"job": "{{ params.job }}", "region": "{{ x }}", "cluster_name": "{{ x }}", "project_id": "{{ x }}"},
+        ),
+        ("dataproc", {"job": {**SPARK, "reference": {"projectId": "{{ x }}"}}, "project_id": "p"}),
+        ("dataproc_batch", {"batch": "{{ params.batch }}", "labels": "{{ x }}"}),
+        (
+            "dqops",
+            {"check_type": "{{ x }}", "labels": ["{{ x }}"], "fail_at_severity": "{{ x }}", "base_url": "{{ x }}"},
+        ),
+        ("dqops_statistics", {"tags": "{{ x }}", "samples_limit": "{{ x }}"}),
+        ("dqops_import", {"table_names": "{{ x }}", "tables_import_limit": "{{ x }}"}),
+        ("dqops_wait", {"job_id": "{{ x }}"}),
+        ("jobs", {"jobs": "{{ ti.xcom_pull('start') }}"}),
     ],
 )
 def test_templates_are_not_judged(name: str, arguments: dict[str, Any]) -> None:
@@ -257,7 +404,13 @@ MAPPED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "http": ({"endpoint": "/jobs", "status_url": "/jobs/{job_id}", "poll_interval": 5}, {"data": [{"n": 1}, {"n": 2}]}),
     "sensor": ({"completion_value": ["done"]}, {"endpoint": ["/jobs/1", "/jobs/2"]}),
     "dqops": ({"check_type": CheckType.MONITORING}, {"full_table_name": ["s.a", "s.b"]}),
+    "dqops_statistics": ({"connection": "c"}, {"full_table_name": ["s.a", "s.b"]}),
+    "dqops_import": ({"connection_name": "c"}, {"schema_name": ["a", "b"]}),
     "dqops_wait": ({"fail_at_severity": "error"}, {"job_id": [1, 2]}),
+    "cloud_run": ({"region": "r", "job_name": "nightly"}, {"overrides": [{"args": ["a"]}, {"args": ["b"]}]}),
+    "dataproc": ({"region": "r", "job": SPARK}, {"cluster_name": ["a", "b"]}),
+    "dataproc_batch": ({"region": "r"}, {"batch": [BATCH, {**BATCH, "labels": {"n": "2"}}]}),
+    "jobs": ({"until": "any"}, {"jobs": [[HttpJob(url="/jobs/1").to_dict()], [HttpJob(url="/jobs/2").to_dict()]]}),
 }
 
 
