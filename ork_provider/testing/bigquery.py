@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,12 @@ from ork_provider.testing.bigquery_requests import refuse
 from ork_provider.testing.bigquery_wire import Field, Row, wire_rows
 from ork_provider.testing.faults import Answer
 from ork_provider.testing.google_connection import GoogleServer
+from ork_provider.testing.scripts import Match, Scripts
 from ork_provider.testing.server import RecordedRequest, Route
 
 if TYPE_CHECKING:
     from ork_provider.testing.sandbox import Sandbox
 
-Match = str | Callable[[Mapping[str, Any]], bool]
 
 PAGE = 50
 _MULTI_REGIONS = ("us", "eu")
@@ -65,7 +65,7 @@ class FakeBigQuery(GoogleServer):
         self.default = Outcome(pending=pending, running=running)
         self.inserted: list[FakeJob] = []
         self._stored: dict[tuple[str, str, str], FakeJob] = {}
-        self._scripts: list[tuple[Match, Outcome]] = []
+        self._scripts = Scripts[Outcome]()
         self._sandbox = _open_sandbox(data, minimum_seconds, self) if data is not None else None
 
     def routes(self) -> list[Route]:
@@ -93,7 +93,7 @@ class FakeBigQuery(GoogleServer):
 
         `match` is a part of the SQL, or a callable of the job's configuration.
         """
-        self._scripts.insert(0, (match, outcome))
+        self._scripts.add(match, outcome)
 
     @property
     def jobs(self) -> dict[str, FakeJob]:
@@ -152,11 +152,7 @@ class FakeBigQuery(GoogleServer):
         return ScriptedWork(outcome or self.default, now)
 
     def _scripted(self, configuration: Mapping[str, Any]) -> Outcome | None:
-        for match, outcome in self._scripts:
-            hit = match in bq.sql_of(configuration) if isinstance(match, str) else match(configuration)
-            if hit:
-                return outcome
-        return None
+        return self._scripts.find(bq.sql_of(configuration), configuration)
 
     def _dry_run(self, configuration: dict[str, Any], project: str, location: str) -> dict[str, Any]:
         outcome = self._scripted(configuration) or Outcome()

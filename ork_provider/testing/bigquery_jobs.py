@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ork_provider.testing.bigquery_wire import Field, Row, infer_schema
+from ork_provider.testing.scripts import TimedWork
 
-NEVER = float("inf")
 STOPPED = {"reason": "stopped", "message": "Job execution was cancelled: User requested cancellation"}
 ANONYMOUS_DATASET = "_anonymous"  # where BigQuery keeps the rows of queries without a destination
 _MEGABYTE = 1024 * 1024
@@ -58,36 +58,13 @@ class Work(Protocol):
         """Ask the work to stop."""
 
 
-@dataclass
-class ScriptedWork:
+class ScriptedWork(TimedWork[Outcome]):
     """Work that only lets time pass."""
-
-    script: Outcome
-    created_at: float
-    stops_at: float = NEVER
-
-    @property
-    def _natural_end(self) -> float:
-        return self.created_at + self.script.pending + self.script.running
-
-    @property
-    def started_at(self) -> float:
-        """When the job leaves PENDING."""
-        return self.created_at + self.script.pending
-
-    @property
-    def ended_at(self) -> float:
-        """When the job becomes DONE."""
-        return min(self._natural_end, self.stops_at)
 
     @property
     def outcome(self) -> Outcome:
         """The script, or a cancelled job's error."""
-        return self.script if self.stops_at >= self._natural_end else Outcome(error=STOPPED)
-
-    def cancel(self, now: float) -> None:
-        """End the job `cancelling` seconds from now, unless it ends by itself before."""
-        self.stops_at = min(self.stops_at, now + self.script.cancelling)
+        return self.script if self.stops_at >= self.natural_end else Outcome(error=STOPPED)
 
 
 @dataclass(eq=False)

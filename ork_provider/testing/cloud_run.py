@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,8 @@ from ork_provider.testing.cloud_run_requests import refuse
 from ork_provider.testing.faults import Answer
 from ork_provider.testing.google_connection import GoogleServer
 from ork_provider.testing.processes import GRACE, Processes
+from ork_provider.testing.scripts import Match, Scripts
 from ork_provider.testing.server import RecordedRequest, Route
-
-ExecutionMatch = str | Callable[[Mapping[str, Any]], bool]
 
 TASK_TIMEOUT = "600s"
 _PERMISSION = "Permission 'run.jobs.runWithOverrides' denied on resource '{name}' (or resource may not exist)."
@@ -63,7 +62,7 @@ class FakeCloudRun(GoogleServer):
         self._all_exist = jobs is None
         self._stored: dict[str, FakeExecution] = {}
         self._operations: dict[str, FakeExecution] = {}
-        self._scripts: list[tuple[ExecutionMatch, ExecutionOutcome]] = []
+        self._scripts = Scripts[ExecutionOutcome]()
         self._processes = Processes(clock=self.clock)
         self._logs: tempfile.TemporaryDirectory[str] | None = None
 
@@ -91,12 +90,12 @@ class FakeCloudRun(GoogleServer):
         """Add a job with these containers."""
         self._jobs[name] = list(containers)
 
-    def script(self, match: ExecutionMatch, outcome: ExecutionOutcome) -> None:
+    def script(self, match: Match, outcome: ExecutionOutcome) -> None:
         """Decide what happens to executions started from now on; the last script that matches wins.
 
         `match` is a part of the job's name, or a callable of `{"project", "region", "job", "overrides"}`.
         """
-        self._scripts.insert(0, (match, outcome))
+        self._scripts.add(match, outcome)
 
     @property
     def executions(self) -> dict[str, FakeExecution]:
@@ -208,16 +207,13 @@ class FakeCloudRun(GoogleServer):
         return execution
 
     def _scripted(self, about: Mapping[str, Any]) -> ExecutionOutcome:
-        for match, outcome in self._scripts:
-            if match in about["job"] if isinstance(match, str) else match(about):
-                return outcome
-        return self.default
+        return self._scripts.find(about["job"], about) or self.default
 
     def _work(
         self, job: str, execution_id: str, template: Mapping[str, Any], task_count: int, outcome: ExecutionOutcome
     ) -> Work:
         if job not in self.commands:
-            return ScriptedTasks(outcome, task_count, self.clock())
+            return ScriptedTasks(outcome, self.clock(), task_count=task_count)
         containers = template["containers"]
         env = {v["name"]: v.get("value", "") for container in containers for v in container.get("env", [])}
         self._logs = self._logs or tempfile.TemporaryDirectory(prefix="ork-cloud-run-")

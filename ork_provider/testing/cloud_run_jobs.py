@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-NEVER = float("inf")
+from ork_provider.testing.scripts import NEVER, TimedWork
+
 EXECUTION_TYPE = "type.googleapis.com/google.cloud.run.v2.Execution"
 
 
@@ -69,25 +70,17 @@ class Work(Protocol):
 
 
 @dataclass
-class ScriptedTasks:
+class ScriptedTasks(TimedWork[ExecutionOutcome]):
     """Tasks that only let time pass."""
 
-    script: ExecutionOutcome
-    task_count: int
-    created_at: float
-    stops_at: float = NEVER
+    task_count: int = 1
     log_uri: str | None = None
 
     @property
     def started_at(self) -> float:
         """When the execution leaves PENDING; never if it was stopped before."""
-        begins = self.created_at + self.script.pending
+        begins = super().started_at
         return begins if begins < self.stops_at else NEVER
-
-    @property
-    def ended_at(self) -> float:
-        """When the last task ends."""
-        return min(self.created_at + self.script.pending + self.script.running, self.stops_at)
 
     @property
     def message(self) -> str:
@@ -117,10 +110,6 @@ class ScriptedTasks:
         if self.script.running <= 0:
             return self.task_count
         return min(self.task_count, int((now - self.started_at) / self.script.running * self.task_count + 1e-9))
-
-    def cancel(self, now: float) -> None:
-        """End the tasks `cancelling` seconds from now, unless they end by themselves before."""
-        self.stops_at = min(self.stops_at, now + self.script.cancelling)
 
 
 @dataclass(eq=False)

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ork_provider.testing.cloud_run_jobs import NEVER, Counts
+from ork_provider.testing.cloud_run_jobs import Counts
 from ork_provider.testing.processes import GRACE, LocalProcess, Processes
+from ork_provider.testing.scripts import NEVER
 
 AT_ONCE = 8
 """Tasks of one execution that run at the same time; more wait."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,9 +27,8 @@ from ork_provider.testing.dataproc_resources import batch_resource, job_resource
 from ork_provider.testing.faults import Answer
 from ork_provider.testing.google_connection import GoogleServer
 from ork_provider.testing.processes import Processes
+from ork_provider.testing.scripts import Match, Scripts
 from ork_provider.testing.server import RecordedRequest, Route
-
-Match = str | Callable[[Mapping[str, Any]], bool]
 
 PAGE = 20
 CANCELLABLE = ("PENDING", "RUNNING")
@@ -67,7 +65,7 @@ class FakeDataproc(GoogleServer):
         self._jobs: dict[tuple[str, str], FakeDataprocJob] = {}
         self._batches: dict[tuple[str, str, str], FakeDataprocBatch] = {}
         self._requests: dict[tuple[str, str, str], Any] = {}
-        self._scripts: list[tuple[Match, DataprocOutcome]] = []
+        self._scripts = Scripts[DataprocOutcome]()
         self._processes = Processes(clock=self.clock)
         self._run_files = run_files
         self._logs: tempfile.TemporaryDirectory[str] | None = None
@@ -107,7 +105,7 @@ class FakeDataproc(GoogleServer):
 
         `match` is a part of the job's or batch's JSON, or a callable of its dict.
         """
-        self._scripts.insert(0, (match, outcome))
+        self._scripts.add(match, outcome)
 
     @property
     def jobs(self) -> dict[str, FakeDataprocJob]:
@@ -173,11 +171,7 @@ class FakeDataproc(GoogleServer):
         return ScriptedWork(outcome or self.default, now)
 
     def _scripted(self, resource: dict[str, Any]) -> DataprocOutcome | None:
-        text = json.dumps(resource, ensure_ascii=False)
-        for match, outcome in self._scripts:
-            if match in text if isinstance(match, str) else match(resource):
-                return outcome
-        return None
+        return self._scripts.find(json.dumps(resource, ensure_ascii=False), resource)
 
     def _get_job(self, request: RecordedRequest, project: str, region: str, job_id: str) -> Answer:
         return self._job_answer(request, self._find_job(project, region, job_id))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ork_provider.testing.dataproc_jobs import NEVER, DataprocOutcome
+from ork_provider.testing.dataproc_jobs import DataprocOutcome
 from ork_provider.testing.processes import LocalProcess, Processes
+from ork_provider.testing.scripts import NEVER
 
 ENVIRONMENT = ("spark.executorEnv.", "spark.yarn.appMasterEnv.", "spark.dataproc.driverEnv.")
 """Prefixes of properties that set environment variables; the last one is that of serverless batches."""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-NEVER = float("inf")
+from ork_provider.testing.scripts import NEVER, TimedWork
+
 CANCELLED = "CANCELLED"
 
 
@@ -61,41 +62,20 @@ class Work(Protocol):
 
 
 @dataclass
-class ScriptedWork:
+class ScriptedWork(TimedWork[DataprocOutcome]):
     """Work that only lets time pass."""
 
-    script: DataprocOutcome
-    created_at: float
-    stops_at: float = NEVER
     output_uri: str | None = None
-
-    @property
-    def started_at(self) -> float:
-        """When it leaves PENDING."""
-        return self.created_at + self.script.pending
-
-    @property
-    def _natural_end(self) -> float:
-        return self.started_at + self.script.running
-
-    @property
-    def ended_at(self) -> float:
-        """When it ends."""
-        return min(self._natural_end, self.stops_at)
 
     @property
     def cancelled(self) -> bool:
         """Whether it stops before its end."""
-        return self.stops_at < self._natural_end
+        return self.stops_at < self.natural_end
 
     @property
     def error(self) -> str | None:
         """The script's."""
         return self.script.error
-
-    def cancel(self, now: float) -> None:
-        """End `cancelling` seconds from now, unless it ends by itself before."""
-        self.stops_at = min(self.stops_at, now + self.script.cancelling)
 
 
 @dataclass(eq=False)

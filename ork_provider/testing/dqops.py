@@ -21,9 +21,8 @@ from ork_provider.testing import dqops_requests as check
 from ork_provider.testing.dqops_jobs import FINAL, DqopsOutcome, FakeDqopsJob
 from ork_provider.testing.dqops_memory import Ids, Memory, entry, job_name, render_change
 from ork_provider.testing.faults import HTML_PAGE, Answer, Refused
+from ork_provider.testing.scripts import Match, Scripts
 from ork_provider.testing.server import FakeServer, Handler, RecordedRequest, Route
-
-Match = str | Callable[[Any], bool]
 
 _FOLDERS = (
     *("sources", "sensors", "rules", "checks", "settings", "credentials", "dictionaries", "patterns"),
@@ -85,7 +84,7 @@ class FakeDqops(FakeServer):
         self._times = {"appears_after": appears_after, "keeps": keeps, "feed_keeps": feed_keeps}
         self._ids = Ids()
         self._memory = Memory(self._ids, self.epoch_ms, **self._times)
-        self._scripts: list[tuple[Match, DqopsOutcome]] = []
+        self._scripts = Scripts[DqopsOutcome]()
         self._tables: dict[tuple[str, str, str], Mapping[str, Any] | None] = {}
         self._served: weakref.WeakKeyDictionary[asyncio.BaseTransport, int] = weakref.WeakKeyDictionary()
 
@@ -117,7 +116,7 @@ class FakeDqops(FakeServer):
 
         `match` is a part of the request body's JSON text, or a callable of the decoded body.
         """
-        self._scripts.insert(0, (match, outcome))
+        self._scripts.add(match, outcome)
 
     def table_status(self, connection: str, schema: str, table: str, status: Mapping[str, Any] | None) -> None:
         """Decide the status of a table: fields over those of a table without results; None for 404."""
@@ -224,10 +223,7 @@ class FakeDqops(FakeServer):
         return job
 
     def _outcome(self, body: Any, text: str) -> DqopsOutcome:
-        for match, outcome in self._scripts:
-            if match in text if isinstance(match, str) else match(body):
-                return outcome
-        return self.default
+        return self._scripts.find(text, body) or self.default
 
     def _known(self, request: RecordedRequest, name: str) -> FakeDqopsJob | None:
         job = self._memory.find(name, self.clock())

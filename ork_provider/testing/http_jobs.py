@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ork_provider.testing.faults import Answer, Refused
+from ork_provider.testing.scripts import Match, Scripts
 from ork_provider.testing.server import FakeServer, RecordedRequest, Route
 
 CODES = {"queued": 0, "running": 1, "completed": 2, "failed": 3, "cancelled": 4}
@@ -81,9 +82,6 @@ class FakeHttpJob:
         }
 
 
-HttpMatch = str | Callable[[Any], bool]
-
-
 class FakeHttpJobs(FakeServer):
     """An HTTP job API on 127.0.0.1.
 
@@ -120,7 +118,7 @@ class FakeHttpJobs(FakeServer):
         self.basic = basic
         self.bearer = bearer
         self.created: list[FakeHttpJob] = []
-        self._scripts: list[tuple[HttpMatch, HttpOutcome]] = []
+        self._scripts = Scripts[HttpOutcome]()
 
     def routes(self) -> list[Route]:
         """List what the service answers to."""
@@ -135,12 +133,12 @@ class FakeHttpJobs(FakeServer):
 
     # -- for the test that looks inside --------------------------------------------------------------------
 
-    def script(self, match: HttpMatch, outcome: HttpOutcome) -> None:
+    def script(self, match: Match, outcome: HttpOutcome) -> None:
         """Decide what happens to jobs created from now on; the last script that matches wins.
 
         `match` is a part of the request body's JSON text, or a callable of the decoded body.
         """
-        self._scripts.insert(0, (match, outcome))
+        self._scripts.add(match, outcome)
 
     @property
     def jobs(self) -> dict[str, FakeHttpJob]:
@@ -192,9 +190,8 @@ class FakeHttpJobs(FakeServer):
         return job
 
     def _outcome(self, body: Any, text: str) -> HttpOutcome:
-        for match, outcome in self._scripts:
-            if match in text if isinstance(match, str) else match(body):
-                return outcome
+        if found := self._scripts.find(text, body):
+            return found
         own = body.get("fake") if isinstance(body, dict) else None
         return _scripted(self.default, own) if own else self.default
 

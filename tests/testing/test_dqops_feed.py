@@ -68,7 +68,7 @@ def test_feed_carries_what_failed_but_not_what_was_cancelled(dqops: FakeDqops, a
     """A failed job comes whole, with its message; of a cancelled or imported one only the status comes."""
     dqops.script("s.t", DqopsOutcome(0, 1, "failed", error_message="boom"))
     start(api)
-    dqops.default, dqops._scripts[:] = DqopsOutcome(0, 1, cancelling=1), []
+    dqops.script("", DqopsOutcome(0, 1, cancelling=1))
     start(api, path="importtables")
     start(api)
     dqops.started[2].cancel()

@@ -14,12 +14,13 @@ from weakref import WeakSet
 import duckdb
 
 from ork_provider.testing import bigquery_jobs as bq
-from ork_provider.testing.bigquery_jobs import NEVER, STOPPED, Outcome
+from ork_provider.testing.bigquery_jobs import STOPPED, Outcome
 from ork_provider.testing.bigquery_wire import Field
 from ork_provider.testing.sandbox import sql as gsql
 from ork_provider.testing.sandbox import types
 from ork_provider.testing.sandbox.catalog import Catalog, Table, quoted
 from ork_provider.testing.sandbox.problem import Problem, from_duckdb
+from ork_provider.testing.scripts import NEVER
 
 _log = logging.getLogger(__name__)
 
