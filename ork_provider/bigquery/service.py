@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 from ork_provider.bigquery.job import BigQueryJob, read_job
 from ork_provider.bigquery.values import read_rows
 from ork_provider.errors import Conflict, TryAgain
-from ork_provider.google.api import ApiName
+from ork_provider.google.api import ApiName, read_answer
 from ork_provider.google.service import GoogleService
-from ork_provider.job import JobStatus, describe
+from ork_provider.job import JobStatus
 
 STATUS_FIELDS = "jobReference,status,statistics"
 """What a poll asks for; a whole job would hold the query's text every time."""
@@ -33,10 +33,7 @@ class BigQueryService(GoogleService):
     async def check(self, job: BigQueryJob) -> JobStatus:
         """Ask with jobs.get."""
         answer = await self.get(await self.locate(job), fields=STATUS_FIELDS)
-        try:
-            return read_job(answer)
-        except (AttributeError, TypeError, ValueError, LookupError) as exc:
-            raise TryAgain(f"{job}: the answer is not a job: {describe(answer)}") from exc
+        return read_answer(job, answer, "a job", read_job)
 
     async def locate(self, job: BigQueryJob) -> BigQueryJob:
         """Return the job with its location: jobs.get without one finds only what is in the US or the EU.

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from ork_provider.cloud_run.job import STATUS_FIELDS, CloudRunJob, read_execution
 from ork_provider.cloud_run.overrides import holds_marker, name_container, needs_name
 from ork_provider.errors import BadRequest, NotFound, TryAgain
-from ork_provider.google.api import ApiName, read_object
+from ork_provider.google.api import ApiName, read_answer, read_object
 from ork_provider.google.service import GoogleService
 from ork_provider.job import JobStatus, describe
 
@@ -40,12 +40,10 @@ class CloudRunService(GoogleService):
     async def check(self, job: CloudRunJob) -> JobStatus:
         """Ask with executions.get."""
         answer = await self.api.call("GET", path_of(job), params={"fields": STATUS_FIELDS})
-        try:
-            if not answer["name"].endswith(f"/{job.execution_id}"):
-                raise TryAgain(f"{job}: the answer names another execution, {answer['name']!r}")
-            return read_execution(answer)
-        except (AttributeError, TypeError, ValueError, LookupError) as exc:
-            raise TryAgain(f"{job}: the answer is not an execution: {describe(answer)}") from exc
+        name = read_answer(job, answer, "an execution", lambda found: str(found["name"]))
+        if not name.endswith(f"/{job.execution_id}"):
+            raise TryAgain(f"{job}: the answer names another execution, {name!r}")
+        return read_answer(job, answer, "an execution", read_execution)
 
     async def submit(self, job: Any, request: Mapping[str, Any]) -> CloudRunJob:
         """See CloudRunJobOperator.submit; Cloud Run names its executions itself."""

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from ork_provider.dataproc.batch import DataprocBatchJob, read_batch
 from ork_provider.dataproc.service import DataprocService
 from ork_provider.errors import NotFound, TryAgain
+from ork_provider.google.api import read_answer
 from ork_provider.job import JobStatus, describe
 
 STATUS_FIELDS = (
@@ -30,10 +31,7 @@ class DataprocBatchService(DataprocService):
     async def check(self, job: DataprocBatchJob) -> JobStatus:
         """Ask with batches.get."""
         answer = await self.api.call("GET", path_of(job), params={"fields": STATUS_FIELDS})
-        try:
-            return read_batch(answer)
-        except (AttributeError, TypeError, ValueError, LookupError) as exc:
-            raise TryAgain(f"{job}: the answer is not a batch: {describe(answer)}") from exc
+        return read_answer(job, answer, "a batch", read_batch)
 
     async def submit(self, job: DataprocBatchJob, request: Mapping[str, Any]) -> DataprocBatchJob:
         """Start with batches.create under our own id.

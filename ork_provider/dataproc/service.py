@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from ork_provider.dataproc.job import DataprocJob, read_job
 from ork_provider.errors import BadRequest, Conflict, NotFound, TryAgain
-from ork_provider.google.api import ApiName, read_object
+from ork_provider.google.api import ApiName, read_answer, read_object
 from ork_provider.google.service import GoogleService
 from ork_provider.job import Job, JobStatus, describe
 from ork_provider.session import Response
@@ -80,10 +80,7 @@ class DataprocJobService(DataprocService):
     async def check(self, job: DataprocJob) -> JobStatus:
         """Ask with jobs.get."""
         answer = await self.api.call("GET", path_of(job), params={"fields": STATUS_FIELDS})
-        try:
-            return read_job(answer)
-        except (AttributeError, TypeError, ValueError, LookupError) as exc:
-            raise TryAgain(f"{job}: the answer is not a job: {describe(answer)}") from exc
+        return read_answer(job, answer, "a job", read_job)
 
     async def submit(self, job: DataprocJob, request: Mapping[str, Any]) -> DataprocJob:
         """Start with jobs.submit under our own id.

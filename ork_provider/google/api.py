@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from ork_provider.errors import BadRequest, TryAgain
 from ork_provider.google import GoogleAccess
+from ork_provider.job import Job, describe
 from ork_provider.session import Request, Response, Session, check, read_extra, send_as
+
+T = TypeVar("T")
 
 ApiName = Literal["bigquery", "run", "dataproc"]
 
@@ -88,6 +91,17 @@ class GoogleApi:
         """Send one request; return it with any answer."""
         asked = Request(method=method, url=await self.url(path), **request)
         return asked, await send_as(self._session.door, self, asked)
+
+
+def read_answer(job: Job, answer: dict[str, Any], what: str, read: Callable[[dict[str, Any]], T]) -> T:
+    """Return what ``read`` makes of an answer about a job; one of a wrong shape may be a good one next time.
+
+    :param what: what the answer should be, such as ``a batch``
+    """
+    try:
+        return read(answer)
+    except (AttributeError, TypeError, ValueError, LookupError) as exc:
+        raise TryAgain(f"{job}: the answer is not {what}: {describe(answer)}") from exc
 
 
 def read_object(asked: Request, response: Response) -> dict[str, Any]:

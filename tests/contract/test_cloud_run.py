@@ -25,6 +25,7 @@ from ork_provider.session import HttpxDoor, Session
 from ork_provider.testing import ExecutionOutcome, FakeCloudRun, FakeExecution, Fault
 from tests.support.discovery import Discovery
 from tests.support.task import Task
+from tests.support.ticks import Ticks
 
 DISCOVERY = Discovery("run", "v2")
 RUN, LIST = "POST */jobs/*:run", "GET */jobs/*/executions"
@@ -96,16 +97,6 @@ def test_success_after_retries(cloud_run: FakeCloudRun) -> None:
     cloud_run.script("nightly", ExecutionOutcome(0.1, 0.2, tasks=2, retried=1))
     result = Task().run(nightly())
     assert (result["state"], result["stats"]["succeeded"], result["stats"]["retried"]) == ("succeeded", 2, 1)
-
-
-class Ticks:
-    """A clock that only the test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture

@@ -10,18 +10,9 @@ import httpx
 import pytest
 
 from ork_provider.testing import FakeBigQuery
+from tests.support.ticks import Ticks
 
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="ork-tests-"))  # before airflow is imported
-
-
-class Ticks:
-    """A clock that only the test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ import pytest
 from ork_provider.testing import FakeBigQuery, Outcome
 from ork_provider.testing.bigquery_wire import infer_schema, wire_rows
 from tests.support.discovery import Discovery
-
-from .conftest import Ticks
+from tests.support.ticks import Ticks
 
 DISCOVERY = Discovery("bigquery", "v2")
 

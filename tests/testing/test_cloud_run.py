@@ -15,8 +15,7 @@ import pytest
 from ork_provider.testing import ExecutionOutcome, FakeBigQuery, FakeCloudRun, FakeExecution
 from ork_provider.testing.google_connection import google_connections
 from tests.support.discovery import Discovery
-
-from .conftest import Ticks
+from tests.support.ticks import Ticks
 
 DISCOVERY = Discovery("run", "v2")
 PARENT = "projects/p/locations/r"

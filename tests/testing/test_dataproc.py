@@ -13,8 +13,7 @@ import pytest
 
 from ork_provider.testing import DataprocOutcome, FakeDataproc, FakeDataprocBatch, FakeDataprocJob
 from tests.support.discovery import Discovery
-
-from .conftest import Ticks
+from tests.support.ticks import Ticks
 
 JOBS = "/v1/projects/p/regions/r/jobs"
 BATCHES = "/v1/projects/p/locations/r/batches"

@@ -13,8 +13,7 @@ import httpx
 import pytest
 
 from ork_provider.testing import DqopsOutcome, FakeDqops, Fault
-
-from .conftest import Ticks
+from tests.support.ticks import Ticks
 
 BODY = {"check_search_filters": {"connection": "c", "fullTableName": "s.t"}}
 

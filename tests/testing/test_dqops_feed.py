@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from ork_provider.testing import DqopsOutcome, FakeDqops
+from tests.support.ticks import Ticks
 
-from .conftest import Ticks
 from .test_dqops import BODY, feed, start
 
 

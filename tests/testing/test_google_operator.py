@@ -9,8 +9,7 @@ import pytest
 
 from ork_provider.testing import FakeBigQuery, Outcome, run_trigger
 from tests.support.discovery import Discovery
-
-from .conftest import Ticks
+from tests.support.ticks import Ticks
 
 SYNTAX_ERROR = {"reason": "invalidQuery", "message": "Syntax error: unexpected X"}
 

@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from ork_provider.testing import FakeHttpJobs, HttpOutcome
-
-from .conftest import Ticks
+from tests.support.ticks import Ticks
 
 
 @pytest.fixture

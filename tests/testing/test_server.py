@@ -9,8 +9,7 @@ import httpx
 import pytest
 
 from ork_provider.testing import FakeBigQuery, FakeHttpJobs, Fault, PortInUse
-
-from .conftest import Ticks
+from tests.support.ticks import Ticks
 
 INSERT = {"jobReference": {"jobId": "j"}, "configuration": {"query": {"query": "SELECT 1"}}}
 
