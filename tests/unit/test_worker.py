@@ -15,6 +15,7 @@ import pytest
 from ork_provider import worker as worker_module
 from ork_provider.errors import Killed
 from ork_provider.http import HttpJob
+from ork_provider.http.service import HttpService
 from ork_provider.testing import FakeHttpJobs, Fault
 from ork_provider.worker import KillSwitch, Worker
 
@@ -201,6 +202,23 @@ def test_budget(
     assert [line.partition(":")[0] for line in caplog.messages if "by hand" in line] == [
         f"{lost} could not be cancelled"
     ]
+
+
+@pytest.mark.xfail(strict=True, reason="an error that is none of ours ends the thread, and says nothing of the job")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_bug_in_a_cancel(
+    fake: FakeHttpJobs, switch: KillSwitch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug in the cancel of a job is no reason to leave the job without a word: the log names it."""
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(HttpService, "cancel", broken)
+    job = start(fake)
+    switch.answer_for(job)
+    switch.kill(cancels=True)
+    assert f"{job} could not be cancelled" in caplog.text
 
 
 def test_connection_that_was_never_read(
