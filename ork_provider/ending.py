@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from ork_provider.errors import NotFound, OrkError
+from ork_provider.errors import NotFound, OrkError, TryAgain
 from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand
 from ork_provider.service import Services
 from ork_provider.waiting import FAILED, SUCCESS, Clock, Outcome, Policy, keep_trying
@@ -63,9 +63,13 @@ class Ender:
         """Cancel a job and wait until it is seen to have ended; None if that could not be done."""
         try:
             await self._keep_trying(lambda: self.services.cancel(job), f"Cancelling {job}", SETTLE)
-            return await self.settle(job, SETTLE)
         except OrkError as exc:
             self.log.error("%s", cancel_by_hand(job, exc))
+            return None
+        try:
+            return await self.settle(job, SETTLE)
+        except OrkError as exc:
+            self.log.warning("%s was asked to stop, but cannot be seen to end: %s", job, exc)
             return None
 
     async def settle(self, job: Job, seconds: float) -> JobStatus | None:
@@ -146,9 +150,12 @@ async def _see_end(job: Job, problem: str, services: Services, clock: Clock) -> 
     while clock.monotonic() < until:
         try:
             status = await services.check(job)
+        except TryAgain:  # one bad answer does not make it a running job
+            pass
         except OrkError:
             return seen
-        if status.state.final:
-            return status
+        else:
+            if status.state.final:
+                return status
         await clock.sleep(1.0)
     return seen

@@ -86,9 +86,10 @@ class HttpJob(Job):
     def public_dict(self) -> dict[str, Any]:
         """See Job; headers that look secret are left out, and named in ``withheld_headers``."""
         shown = {name: value for name, value in self.headers.items() if not is_secret(name)}
-        withheld = sorted(set(self.headers) - set(shown))
-        if withheld:
-            _warn_secret(tuple(withheld))
+        hidden = sorted(set(self.headers) - set(shown))
+        if hidden:
+            _warn_secret(tuple(hidden))
+        withheld = sorted({*self.withheld_headers, *hidden})
         return {**self.to_dict(), "headers": shown, "withheld_headers": withheld}
 
     def sealed_dict(self) -> dict[str, Any]:
@@ -96,7 +97,9 @@ class HttpJob(Job):
         public = self.public_dict()
         hidden = {name: self.headers[name] for name in public["withheld_headers"] if name in self.headers}
         sealed = seal(hidden) if hidden else None
-        return {**public, "withheld_headers": [], "sealed_headers": sealed} if sealed else public
+        if sealed is None:
+            return public
+        return {**public, "withheld_headers": self.withheld_headers, "sealed_headers": sealed}
 
     def with_headers(self, headers: Mapping[str, str]) -> HttpJob:
         """Return the job with the headers that were withheld from it, and with no others."""

@@ -208,15 +208,15 @@ class WaitOperator(BaseOperator):
 
     def _for_trigger(self, job: Job) -> dict[str, Any]:
         """Return a job's dict with all that its trigger needs."""
-        sealed = job.sealed_dict()
-        if not sealed.get("withheld_headers") or not job.secrets:
+        sealed, full = job.sealed_dict(), job.to_dict()
+        if sealed.get("withheld_headers") == full.get("withheld_headers"):
             return sealed
         self.log.warning(
             "%s has secret headers, and Airflow has no Fernet key ([core] fernet_key): they are stored with the "
             "trigger as they are, until it ends. Set a key, or put them into the Airflow connection.",
             job,
         )
-        return job.to_dict()
+        return full
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Turn the trigger's event into the task's result or its failure."""

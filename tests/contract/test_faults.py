@@ -27,7 +27,7 @@ FAULTS = [
 def test_single_fault_while_polling(kind: Kind, fault: Fault, nth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first poll is the worker's own, the second the triggerer's; a fault in either changes nothing."""
     monkeypatch.setattr(session.Request.__init__, "__kwdefaults__", _impatient(session.Request), raising=True)
-    kind.script(0.5, True)
+    kind.script(0.8, True)
     rule = kind.fake.fail(fault, on=kind.on_status, nth=nth)
     result = Task().run(kind.operator())
     assert result["state"] == "succeeded"

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -25,8 +25,16 @@ def sigterm() -> Iterator[dict[str, object]]:
     signal.signal(signal.SIGTERM, old)
 
 
-def kill_after(seconds: float) -> None:
-    threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM)).start()
+def kill_after(seconds: float, once: Callable[[], object] = lambda: True) -> None:
+    """Send SIGTERM so many seconds after something is true."""
+
+    def kill() -> None:
+        while not once():
+            time.sleep(0.02)
+        time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=kill, daemon=True).start()
 
 
 @pytest.mark.parametrize("answer_lost", [False, True])
@@ -35,7 +43,7 @@ def test_during_the_submit(kind: Kind, sigterm: dict[str, object], answer_lost: 
     kind.script(60, True)
     kind.fake.fail(Fault.hang(1.0, after=True), on=kind.on_submit)
     operator = sigterm["operator"] = kind.operator()
-    kill_after(0.4)
+    kill_after(0.2, kind.started)
     with pytest.raises(Killed):
         operator.execute(Task().context)  # type: ignore[attr-defined]
     assert len(kind.started()) == 1
@@ -46,7 +54,7 @@ def test_after_the_submit(kind: Kind, sigterm: dict[str, object]) -> None:
     """The worker still waits for the job (poll_timeout) when SIGTERM comes: the job is cancelled, once."""
     kind.script(60, True)
     operator = sigterm["operator"] = kind.operator(poll_timeout=30)
-    kill_after(0.5)
+    kill_after(0.4, kind.started)
     began = time.monotonic()
     with pytest.raises(Killed):
         operator.execute(Task().context)  # type: ignore[attr-defined]
@@ -59,7 +67,7 @@ def test_not_deferrable(kind: Kind, sigterm: dict[str, object]) -> None:
     """deferrable=False: a kill ends the wait and the job."""
     kind.script(60, True)
     operator = sigterm["operator"] = kind.operator(deferrable=False)
-    kill_after(0.5)
+    kill_after(0.4, kind.started)
     with pytest.raises(Killed):
         operator.execute(Task().context)  # type: ignore[attr-defined]
     assert not kind.live()
@@ -79,7 +87,7 @@ def test_cancel_on_kill_false(kind: Kind, sigterm: dict[str, object]) -> None:
     """cancel_on_kill=False stops the task and leaves the job."""
     kind.script(60, True)
     operator = sigterm["operator"] = kind.operator(poll_timeout=30, cancel_on_kill=False)
-    kill_after(0.5)
+    kill_after(0.4, kind.started)
     with pytest.raises(Killed):
         operator.execute(Task().context)  # type: ignore[attr-defined]
     assert (len(kind.live()), kind.cancels()) == (1, 0)
@@ -89,7 +97,7 @@ def test_while_the_submit_is_retried(kind: Kind, sigterm: dict[str, object]) -> 
     """A kill between two tries of the submit sends no further one."""
     kind.fake.fail(Fault.retry_after(429, 1), on=kind.on_submit, times=-1)
     operator = sigterm["operator"] = kind.operator()
-    kill_after(0.4)
+    kill_after(0.2, kind.submits)
     with pytest.raises(Killed):
         operator.execute(Task().context)  # type: ignore[attr-defined]
     assert (len(kind.started()), kind.submits()) == (0, 1)
@@ -106,7 +114,7 @@ def test_failing_cancel_says_what_to_do(
     old, worker.CANCEL_BUDGET = worker.CANCEL_BUDGET, 2.0
     try:
         operator = sigterm["operator"] = kind.operator(poll_timeout=30)
-        kill_after(0.5)
+        kill_after(0.4, kind.started)
         with pytest.raises(OrkError):
             operator.execute(Task().context)  # type: ignore[attr-defined]
     finally:
@@ -126,7 +134,8 @@ def test_while_an_old_job_is_looked_at(kind: Kind, sigterm: dict[str, object], c
         kind.fake.fail(Fault.hang(1.5), on=kind.on_status)
     again = task.clear() if cleared else task.retry()
     operator = sigterm["operator"] = kind.operator()
-    kill_after(0.4)
+    kind.fake.clear_log()
+    kill_after(0.3, kind.asks)
     with pytest.raises(Killed):
         operator.execute(again.context)  # type: ignore[attr-defined]
     assert (len(kind.started()), len(kind.live()), kind.cancels()) == (1, 0, 1)
@@ -140,7 +149,7 @@ def test_http_without_a_connection(kind: Kind, sigterm: dict[str, object], monke
     url = kind.fake.url
     urls = {"status_url": f"{url}/jobs/{{job_id}}", "cancel_url": f"{url}/jobs/{{job_id}}"}
     operator = sigterm["operator"] = kind.operator(endpoint=f"{url}/jobs", **urls, poll_timeout=30)
-    kill_after(0.5)
+    kill_after(0.4, kind.started)
     with pytest.raises(Killed):
         operator.execute(Task().context)  # type: ignore[attr-defined]
     assert not kind.live()
@@ -154,7 +163,7 @@ def test_http_without_a_key(kind: Kind, sigterm: dict[str, object]) -> None:
     task = Task()
     task.ti.max_tries = 1
     operator = sigterm["operator"] = kind.operator(idempotency_header=None)
-    kill_after(0.4)
+    kill_after(0.2, kind.started)
     with pytest.raises(Killed):
         operator.execute(task.context)  # type: ignore[attr-defined]
     assert (len(kind.started()), len(kind.live())) == (1, 0)
@@ -170,7 +179,7 @@ def test_job_that_cannot_be_cancelled_is_said_at_once(
     """Without a cancel_url there is nothing to try for 20 seconds."""
     kind.script(60, True)
     operator = sigterm["operator"] = kind.operator(cancel_url=None, poll_timeout=30)
-    kill_after(0.5)
+    kill_after(0.4, kind.started)
     began = time.monotonic()
     with pytest.raises(Killed):
         operator.execute(Task().context)  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from tests.support.task import Task
 
 def test_success(kind: Kind) -> None:
     """A job that ends well gives its dict, state and stats; one job was started, one deferral happened."""
-    kind.script(0.5, True)
+    kind.script(1.0, True)
     task = Task()
     result = task.run(kind.operator())
     assert result["state"] == "succeeded"
@@ -44,7 +44,7 @@ def test_job_that_is_done_at_once_is_not_deferred(kind: Kind) -> None:
 
 def test_not_deferrable(kind: Kind) -> None:
     """deferrable=False waits in the worker with the same loop and the same result."""
-    kind.script(0.5, True)
+    kind.script(1.0, True)
     task = Task()
     result = task.run(kind.operator(deferrable=False))
     assert (result["state"], task.deferrals) == ("succeeded", 0)
@@ -99,7 +99,7 @@ def test_execution_timeout_counts_while_deferred(kind: Kind) -> None:
 
 def test_job_that_succeeded_at_the_deadline_is_a_success(kind: Kind) -> None:
     """What has succeeded when the timeout event arrives is taken, not thrown away."""
-    kind.script(0.1, True)
+    kind.script(1.0, True)
     task = Task()
     operator = kind.operator()
     job = task.start(kind.operator()).trigger.jobs[0]
@@ -181,7 +181,7 @@ def test_deadline_cancels_what_cannot_be_asked(kind: Kind, fault: Fault, monkeyp
 
 def test_failure_found_at_the_deadline_is_the_jobs_own(kind: Kind) -> None:
     """A job that has failed by the time somebody looks is a failure, not a timeout."""
-    kind.script(0.1, False)
+    kind.script(1.0, False)
     task = Task()
     operator = kind.operator()
     job = task.start(operator).trigger.jobs[0]

@@ -56,7 +56,7 @@ def test_running_job_is_taken_up(kind: Kind) -> None:
 
 def test_succeeded_job_is_taken(kind: Kind) -> None:
     """A job that has succeeded meanwhile gives its result; it is not paid for twice."""
-    task = first_try(kind, running=0.2)
+    task = first_try(kind, running=1)
     ended(kind)
     result = task.retry().run(kind.operator())
     assert result["state"] == "succeeded"
@@ -65,7 +65,7 @@ def test_succeeded_job_is_taken(kind: Kind) -> None:
 
 def test_failed_job_is_started_anew(kind: Kind) -> None:
     """A failed job is what retries are for: another one is started, under another id."""
-    task = first_try(kind, running=0.1, good=False)
+    task = first_try(kind, running=1, good=False)
     ended(kind)
     kind.script(0.2, True)
     result = task.retry().run(kind.operator())
@@ -125,7 +125,7 @@ def test_changed_request_ends_the_old_job_first(kind: Kind, monkeypatch: pytest.
 
 def test_changed_request_does_not_take_an_old_result(kind: Kind) -> None:
     """A job that has succeeded with another request is not the one that is wanted now."""
-    task = first_try(kind, running=0.1)
+    task = first_try(kind, running=1)
     ended(kind)
     first = kind.started()[0]
     task.retry().run(kind.operator(what=2))
@@ -144,7 +144,7 @@ def test_cleared_task_starts_anew(kind: Kind, monkeypatch: pytest.MonkeyPatch) -
 
 def test_cleared_after_success_starts_anew(kind: Kind) -> None:
     """Clearing a task that succeeded runs its job again."""
-    task = first_try(kind, running=0.1)
+    task = first_try(kind, running=1)
     ended(kind)
     task.clear().run(kind.operator())
     assert len(kind.started()) == 2

@@ -148,6 +148,23 @@ async def test_cancel_has_a_budget() -> None:
     assert CANCEL_BUDGET - 10 < service.clock.monotonic() <= CANCEL_BUDGET
 
 
+@pytest.mark.xfail(strict=True, reason="cancel_all lets an error that is none of ours through, past the other jobs")
+async def test_bug_in_one_cancel(caplog: pytest.LogCaptureFixture) -> None:
+    """A bug in the cancel of one job names that job, and keeps no other from being cancelled."""
+    service, services = scripted({"a": ZeroDivisionError("a bug"), "b": [BUSY, None]})
+    problem, fine = await cancel(service, services, "ab")
+    assert problem.startswith("thing job a could not be cancelled: ")
+    assert (fine, problem in caplog.messages) == ("", True)
+
+
+async def test_same_job_twice() -> None:
+    """A list that names a job twice gets the same end for both."""
+    service, services = scripted(checks={"b": STOPPED})
+    listed_twice = Outcome(verdict="success", message="", jobs=((Thing(name="b"), RUN), (Thing(name="b"), RUN)))
+    found = await rest(service, services, listed_twice)
+    assert [state for _, state, _ in found] == ["cancelled", "cancelled"]
+
+
 async def test_nothing_to_cancel() -> None:
     """No jobs, no calls."""
     service, services = scripted()
@@ -213,7 +230,6 @@ async def test_does_not_end() -> None:
     assert service.clock.monotonic() <= 1 + SEE_END
 
 
-@pytest.mark.xfail(strict=True, reason="_see_end gives up at the first bad answer, also at one that may pass")
 async def test_busy_while_it_ends() -> None:
     """One bad answer after the cancel does not make a cancelled job a running one."""
     service, services = scripted(checks={"b": [BUSY, RUN, STOPPED]})
@@ -271,7 +287,6 @@ async def test_stop_all(caplog: pytest.LogCaptureFixture) -> None:
     assert "thing job c could not be cancelled: 403 forbidden. Cancel it by hand: https://console/c" in caplog.messages
 
 
-@pytest.mark.xfail(strict=True, reason="Ender.stop takes an error of the asks that follow for one of the cancel")
 async def test_cancelled_but_not_seen_to_end(caplog: pytest.LogCaptureFixture) -> None:
     """When the cancel was accepted, nobody is told that the job could not be cancelled."""
     service, services = scripted(checks={"a": NO})

@@ -51,6 +51,10 @@ class Kind:
         """How many submit requests reached the service."""
         return self._calls(self.on_submit)
 
+    def asks(self) -> int:
+        """How many requests that ask for a job reached the service."""
+        return self._calls(self.on_status)
+
     def _calls(self, on: str) -> int:
         method, _, path = on.partition(" ")
         return len(self.fake.calls(method, path))
