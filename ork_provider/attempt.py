@@ -93,12 +93,14 @@ class Handover:
     :param jobs: the jobs
     :param output: what else the code returned, as Airflow serializes it
     :param max_tries: as in Attempt
+    :param at: when the code began
     :param deadline: as in Attempt
     :param complete: whether the code has come to its end
     """
 
     jobs: tuple[Job, ...]
     max_tries: int
+    at: datetime
     output: Any = None
     deadline: datetime | None = None
     complete: bool = True
@@ -110,6 +112,7 @@ class Handover:
             "jobs": [job.sealed_dict() for job in self.jobs],
             "output": self.output,
             "max_tries": self.max_tries,
+            "at": self.at.isoformat(),
             "deadline": self.deadline.isoformat() if self.deadline else "",
             "complete": self.complete,
         }
@@ -121,6 +124,7 @@ class Handover:
             return cls(
                 jobs=tuple(job_from_dict(job) for job in data["jobs"]),
                 max_tries=int(data["max_tries"]),
+                at=datetime.fromisoformat(data["at"]),
                 output=data.get("output"),
                 deadline=datetime.fromisoformat(data["deadline"]) if data.get("deadline") else None,
                 complete=bool(data.get("complete", True)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_decorator_factory
 
 from ork_provider.attempt import Handover, Store
+from ork_provider.ending import Watched
 from ork_provider.errors import InvalidJob, JobError
 from ork_provider.forms import EXPECTED, HandedOver, read_handed_over
 from ork_provider.job import Job, JobState, JobStatus
@@ -83,8 +85,7 @@ class DeferredOperator(DecoratedOperator, JobsOperator, OwnerOperator):
         stored = store.load()
         if stored is None:
             return None
-        unknown = JobStatus(state=JobState.LOST)
-        looked = [(job, worker.run_interruptible(self._ender(worker).ask(job)) or unknown) for job in stored.jobs]
+        looked = worker.run_interruptible(self._look_for_certain(stored, worker))
         running = [job for job, status in looked if status.state is JobState.RUNNING]
         if running and self.on_existing == "fail":
             raise JobError(f"{_list(running)} of an earlier try still runs, and on_existing is 'fail'.")
@@ -98,6 +99,12 @@ class DeferredOperator(DecoratedOperator, JobsOperator, OwnerOperator):
         self._guard.check()
         self._guard.answer_for()
         return None
+
+    async def _look_for_certain(self, stored: Handover, worker: Worker) -> Watched:
+        """Return how the jobs are; one that its service does not know is lost only when that is certain."""
+        lost = JobStatus(state=JobState.LOST)
+        seen = await asyncio.gather(*(self._ask_for_certain(job, stored.at, worker) for job in stored.jobs))
+        return [(job, status or lost) for job, status in zip(stored.jobs, seen, strict=True)]
 
     def _why_anew(self, stored: Handover, statuses: Sequence[JobStatus], context: Context) -> str | None:
         """Say why the jobs of an earlier try are not to be waited for, if they are not."""
@@ -116,20 +123,28 @@ class DeferredOperator(DecoratedOperator, JobsOperator, OwnerOperator):
 
     def _call(self, store: Store[Handover], context: Context, worker: Worker) -> Handover:
         """Call the function; what it hands over is remembered at once, and ended if the function fails after it."""
-        handover = Handover(jobs=(), max_tries=_max_tries(context), deadline=self._new_deadline(), complete=False)
+        handover = Handover(
+            jobs=(),
+            max_tries=_max_tries(context),
+            at=self.clock.now(),
+            deadline=self._new_deadline(),
+            complete=False,
+        )
+        output: dict[str, Any] = {}
         self._guard.check()
         self._guard.submitting = True
         try:
             for value, last in self._values(context, worker):
                 found = read_handed_over(value, "the return value" if last else "what it yielded", may_be_empty=last)
-                handover = self._add(handover, found, last)
+                output = {**output, **found.output}
+                handover = self._add(handover, found, output, last)
                 worker.run(worker.services.read_connections(found.jobs))
                 self._guard.answer_for(*handover.jobs)
                 store.save(handover)
                 if found.problems:
                     said = " ".join(found.problems)
                     raise InvalidJob(f"{self}: what the function returned cannot be waited for. {said}")
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             self._guard.submitting = False
             self._give_up(handover.jobs, worker)
             raise (no_retry(exc) if isinstance(exc, InvalidJob) else exc) from exc
@@ -146,23 +161,33 @@ class DeferredOperator(DecoratedOperator, JobsOperator, OwnerOperator):
         if inspect.isgenerator(value):
             rest: list[Any] = []
             yield from ((part, False) for part in _go_through(value, rest))
-            value = {"deferred": [], **(rest[0] or {})}
+            value = [] if rest[0] is None else rest[0]
         elif inspect.iscoroutine(value):
             value = worker.run(value)
         yield value, True
 
-    def _add(self, handover: Handover, found: HandedOver, last: bool) -> Handover:
+    def _add(self, handover: Handover, found: HandedOver, output: dict[str, Any], last: bool) -> Handover:
+        """Return the handover with what was found; what is wrong with it all is added to the problems."""
         from airflow.sdk.serde import serialize
 
+        jobs = tuple(dict.fromkeys((*handover.jobs, *found.jobs)))
         try:
-            output = serialize(found.output) if found.output else handover.output
+            serialized = serialize(output) if output else None
         except Exception as exc:
             found.problems.append(f"Its other output cannot be kept ({exc}).")
-            output = None
-        jobs = tuple(dict.fromkeys((*handover.jobs, *found.jobs)))
-        if last and not jobs and not found.problems:
-            found.problems.append(f"There is no job in it. {EXPECTED}")
-        return replace(handover, jobs=jobs, output=output, complete=last and not found.problems)
+            serialized = None
+        if last and not found.problems:
+            found.problems += self._wrong_with(jobs)
+        return replace(handover, jobs=jobs, output=serialized, complete=last and not found.problems)
+
+    def _wrong_with(self, jobs: Sequence[Job]) -> list[str]:
+        if not jobs:
+            return [f"There is no job in it. {EXPECTED}"]
+        try:
+            needed(self.until, len(jobs))
+        except InvalidJob as exc:
+            return [str(exc)]
+        return []
 
     def _give_up(self, jobs: Sequence[Job], worker: Worker) -> None:
         """End jobs that nobody is going to wait for."""

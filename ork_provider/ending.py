@@ -120,8 +120,8 @@ async def _cancel_one(job: Job, services: Services, clock: Clock, log: logging.L
             log=log,
             what=f"Cancelling {job}",
         )
-    except OrkError as exc:
-        problem = cancel_by_hand(job, exc)
+    except Exception as exc:  # one job's trouble, even a bug, must not leave the others running
+        problem = cancel_by_hand(job, exc if isinstance(exc, OrkError) else repr(exc))
         log.error("%s", problem)
         return problem
     log.info("Cancelled %s" if known else "%s is gone already; nothing to cancel", job)

@@ -42,14 +42,21 @@ def read_jobs(value: Any, where: str = "jobs") -> tuple[Job, ...]:
 
 
 def read_handed_over(value: Any, where: str = "jobs", *, may_be_empty: bool = False) -> HandedOver:
-    """Return the jobs that can be read, the rest of the dict, and what is wrong; nothing is lost."""
+    """Return the jobs that can be read, the rest of the dict, and what is wrong; nothing is lost.
+
+    :param may_be_empty: whether there may be no job, as in what a generator returns after it has yielded its jobs
+    """
     found = HandedOver()
     jobs: list[Job] = []
+    if may_be_empty and isinstance(value, Mapping) and "service_type" not in value and not _containers_of(value):
+        return HandedOver(output=dict(value))
     for item, place in _items(value, where):
         try:
             jobs.append(_read_job(item, place))
         except InvalidJob as exc:
             found.problems.append(str(exc))
+        except Exception as exc:  # of a foreign object's own methods
+            found.problems.append(f"{place}: {describe(item)} cannot be read ({type(exc).__name__}: {exc}).")
     found.jobs = tuple(dict.fromkeys(jobs))
     found.output = _rest(value)
     if not jobs and not found.problems and not may_be_empty:
@@ -65,8 +72,9 @@ EXPECTED = (
 
 def _items(value: Any, where: str) -> Iterator[tuple[Any, str]]:
     """Go through containers; yield what must be a job, and where it is."""
-    if isinstance(value, Mapping) and (key := _container_of(value)):
-        yield from _items(value[key], f"{where}[{key!r}]")
+    if isinstance(value, Mapping) and (keys := _containers_of(value)):
+        for key in keys:
+            yield from _items(value[key], f"{where}[{key!r}]")
     elif isinstance(value, Sequence | AbstractSet) and not isinstance(value, str | bytes):
         for i, item in enumerate(value):
             yield from _items(item, f"{where}[{i}]")
@@ -74,10 +82,8 @@ def _items(value: Any, where: str) -> Iterator[tuple[Any, str]]:
         yield value, where
 
 
-def _container_of(value: Mapping[str, Any]) -> str | None:
-    if "service_type" in value:
-        return None
-    return next((key for key in CONTAINERS if key in value), None)
+def _containers_of(value: Mapping[str, Any]) -> list[str]:
+    return [] if "service_type" in value else [key for key in CONTAINERS if key in value]
 
 
 def _rest(value: Any) -> dict[str, Any]:
@@ -87,8 +93,8 @@ def _rest(value: Any) -> dict[str, Any]:
 
 
 def _read_job(item: Any, where: str) -> Job:
-    if isinstance(item, Job):
-        return item
+    if isinstance(item, Job):  # its fields are checked when it is read from a dict, as its trigger does later
+        return job_from_dict(item.to_dict(), where)
     if isinstance(item, Mapping) and "service_type" in item:
         return job_from_dict(item, where)
     if callable(getattr(item, "service_type", None)) and callable(getattr(item, "to_dict", None)):

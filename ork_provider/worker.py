@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ork_provider.errors import BadRequest, Killed, OrkError, TryAgain
+from ork_provider.errors import Killed, OrkError, TryAgain
 from ork_provider.job import Job, cancel_by_hand
 from ork_provider.service import Services
 from ork_provider.session import HttpxDoor, ReadConnection, Session, read_connection
@@ -185,10 +185,10 @@ class KillSwitch:
                 self._log.info("Cancelled %s, because the task was told to stop", job)
                 ending.done = True
                 return
-        except OrkError as exc:
-            ending.error = exc
-            if isinstance(exc, BadRequest) and not submitting:
-                self._log.error("%s", cancel_by_hand(job, exc))
+        except Exception as exc:  # one job's trouble, even a bug, must not leave the others running
+            ending.error = exc if isinstance(exc, OrkError) else repr(exc)
+            if not isinstance(exc, TryAgain) and not submitting:
+                self._log.error("%s", cancel_by_hand(job, ending.error))
                 ending.done = True
             return
         if not submitting:

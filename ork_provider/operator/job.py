@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ork_provider.attempt import Attempt, AttemptStore, hash_request, new_nonce
 from ork_provider.errors import BadRequest, Conflict, JobError, Killed, TryAgain, UnknownOutcome
 from ork_provider.job import Job, JobState, JobStatus, describe_job
+from ork_provider.operator import owner
 from ork_provider.operator.owner import OwnerOperator, no_retry
 
 if TYPE_CHECKING:
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 
     from ork_provider.worker import Worker
 
-INTENT_GRACE = 60.0
-"""Seconds after an intent in which a job that the service does not know may still appear."""
+LOOK_INTERVAL = 2.0
+"""Seconds between two looks for a job that may still appear."""
+
+RESEND_AFTER = 10.0
+"""Seconds after a failed request in which its job is looked for, before the request is sent again."""
 
 
 @dataclass(kw_only=True)
@@ -35,6 +39,8 @@ class Start:
     context: Context
     worker: Worker
     uncertain: bool = False
+    failed_at: float = float("-inf")
+    """When a request last failed, by a clock that only ever grows."""
 
     @property
     def max_tries(self) -> int:
@@ -116,10 +122,12 @@ class JobOperator(OwnerOperator):
         if stored is None:
             return self._submit(self._new_attempt(start), start)
         reason = self._why_anew(stored, start)
+        if not stored.submitted:
+            stored = self._look_for_job(stored, reason, start)
         if stored.job is None:
             return self._after_lost_answer(stored, reason, start)
         job, _ = self.revive(stored.job, JobStatus(state=JobState.RUNNING))
-        if self.on_existing != "fail":  # from here on a kill must end it
+        if reason is not None or self.on_existing != "fail":  # from here on a kill must end it
             self._guard.answer_for(job)
         status = self._status_of(stored, job, reason, start.worker)
         if status is not None and self._is_wanted(job, status, reason):
@@ -135,7 +143,7 @@ class JobOperator(OwnerOperator):
 
     def _is_wanted(self, job: Job, status: JobStatus, reason: str | None) -> bool:
         """Whether an earlier job, running or succeeded, is the one to wait for; raise if there must be none."""
-        if status.state is JobState.RUNNING and self.on_existing == "fail":
+        if status.state is JobState.RUNNING and reason is None and self.on_existing == "fail":
             raise JobError(
                 f"{job} of an earlier try still runs, and on_existing is 'fail'. {job.link or 'in the service'}",
                 job=describe_job(job, status),
@@ -152,48 +160,62 @@ class JobOperator(OwnerOperator):
         return None
 
     def _status_of(self, stored: Attempt, job: Job, reason: str | None, worker: Worker) -> JobStatus | None:
-        """Ask for the stored job; None if its service does not know it, twice in a row and not for its youth."""
-        misses = 0
-        while True:
-            status = worker.run_interruptible(self._ender(worker).ask(job))
-            misses += 1
-            same_id = reason is None and not stored.submitted  # sent again under its id: no need to know
-            if status is not None or same_id:
-                return status
-            if misses > 1 and (self.clock.now() - stored.at).total_seconds() > INTENT_GRACE:
-                return None
-            self.log.info("%s is not known to its service; asking again", job)
-            worker.run_interruptible(self._nap(2.0))
+        """Ask for the stored job; None if its service does not know it."""
+        if reason is None and not stored.submitted:  # sent again under its id: no need to know for certain
+            return worker.run_interruptible(self._ender(worker).ask(job))
+        return worker.run_interruptible(self._ask_for_certain(job, stored.at, worker))
 
-    async def _nap(self, seconds: float) -> None:
-        await self.clock.sleep(seconds)
+    @property
+    def _looks(self) -> bool:
+        """Whether a second job is avoided by looking for the first, not by an id or a key that the service knows."""
+        return type(self).find_job is not JobOperator.find_job
+
+    def _look_for_job(self, stored: Attempt, reason: str | None, start: Start) -> Attempt:
+        """Return the attempt with the job that its unanswered request has started, if there is one.
+
+        A request may arrive long after its sender has died; so there is none for certain only when none is found
+        ``INTENT_GRACE`` (operator/owner.py) seconds after the intent.
+        """
+        if not (self._looks and stored.findable and (stored.job is not None or self.can_find)):
+            return stored
+        try:
+            found = start.worker.run_interruptible(self._find_for_certain(stored, start))
+        except BadRequest as exc:
+            if stored.max_tries == start.max_tries:
+                raise
+            self.log.warning("The task was cleared, so another job is started. %s (%s)", self.lost_answer, exc)
+            return replace(stored, job=None, findable=True)
+        if found is None:
+            start.uncertain = False
+            return stored
+        attempt = stored.confirmed(found, self.clock.now())
+        start.store.save(attempt)
+        return attempt
+
+    async def _find_for_certain(self, stored: Attempt, start: Start) -> Job | None:
+        while True:
+            found = await self._keep_trying(
+                lambda: self.find_job(stored, start.request, start.worker), "Looking for the job of an earlier try"
+            )
+            if found is not None or (self.clock.now() - stored.at).total_seconds() > owner.INTENT_GRACE:
+                return found
+            self.log.info("The job of an earlier try is not there; it may come yet")
+            await self.clock.sleep(LOOK_INTERVAL)
 
     def _after_lost_answer(self, stored: Attempt, reason: str | None, start: Start) -> Attempt:
-        """Go on from an intent of a service that names its jobs itself: it may have started one, or not."""
-        can_find = self.can_find and stored.findable
-        takes_any = self.on_existing == "reattach" or not can_find
-        if self.can_resubmit and stored.findable and reason is None and takes_any:
+        """Go on from an intent of a service that names its jobs itself, and no job that is known to be ours."""
+        found_none = self.can_find and stored.findable
+        if self.can_resubmit and stored.findable and reason is None:
             return self._send_again(stored, start)
-        looking = self._keep_trying(
-            lambda: self.find_job(stored, start.request, start.worker), "Looking for the job of an earlier try"
-        )
-        found = start.worker.run(looking)
-        if found is not None:
-            if reason is None and self.on_existing == "fail":
-                raise JobError(f"An earlier try has started {found}, and on_existing is 'fail'. {found.link or ''}")
-            self._guard.answer_for(found)
-            self._retire([found], reason or "on_existing='new'", start.worker)
-            self._guard.check()
-            self._guard.answer_for()
-        elif not can_find and stored.max_tries == start.max_tries:
+        if not found_none and stored.max_tries == start.max_tries:
             raise no_retry(UnknownOutcome(self.lost_answer))
-        elif not can_find:
+        if not found_none:
             self.log.warning("The task was cleared, so another job is started. %s", self.lost_answer)
         return self._submit(self._new_attempt(start), start)
 
     def _send_again(self, stored: Attempt, start: Start) -> Attempt:
         """Send the request of an earlier try again, under its id: it may have arrived, or not."""
-        start.uncertain = True
+        start.uncertain = not self._looks
         return self._submit(replace(stored, at=self.clock.now(), deadline=self._new_deadline()), start)
 
     def _new_attempt(self, start: Start) -> Attempt:
@@ -255,11 +277,14 @@ class JobOperator(OwnerOperator):
                 return found
         if self._guard.killed:
             raise Killed("The task was told to stop while it was starting its job.")
+        if start.uncertain and self._looks and self.clock.monotonic() - start.failed_at < RESEND_AFTER:
+            raise TryAgain("It is not there yet, and may come; only then the request is sent again")
         uncertain, start.uncertain = start.uncertain, True
         try:
             return await self.submit(attempt, start.request, start.context, start.worker)
         except TryAgain as exc:
             start.uncertain = uncertain or exc.processed
+            start.failed_at = self.clock.monotonic()
             raise
         except UnknownOutcome:
             raise

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from ork_provider.errors import JobCancelled, JobError, JobFailed, JobLost, TimedOut
+from ork_provider.errors import InvalidJob, JobCancelled, JobError, JobFailed, JobLost, TimedOut
 from ork_provider.job import Job, JobState, JobStatus, describe, describe_job, job_from_dict
 from ork_provider.waiting import ERROR, FAILED, SUCCESS, TIMEOUT
 
@@ -20,12 +20,12 @@ def read_event(event: Any) -> tuple[str, str, list[tuple[Job, JobStatus]]]:
             f"The trigger sent {describe(event)} instead of an event; nothing is known of the job.",
             [],
         )
-    jobs = []
-    for listed in event.get("jobs") or []:
-        job = job_from_dict(listed)
-        jobs.append((job, read_status(listed)))
-    status = event.get("status")
     message = str(event.get("message") or "")
+    try:
+        jobs = [(job_from_dict(listed), read_status(listed)) for listed in event.get("jobs") or []]
+    except (InvalidJob, AttributeError, TypeError) as exc:
+        return ERROR, f"The trigger's event names a job that cannot be read: {exc}. {message}", []
+    status = event.get("status")
     if status not in (SUCCESS, FAILED, TIMEOUT, ERROR):
         return ERROR, f"The trigger's event has the unknown status {describe(status)}. {message}", jobs
     if status == SUCCESS and not any(s.state is JobState.SUCCEEDED for _, s in jobs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ork_provider.errors import JobError
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from ork_provider.worker import Worker
 
 ON_EXISTING = ("reattach", "new", "fail")
+
+INTENT_GRACE = 60.0
+"""Seconds after an intent in which a job that the service does not know may still appear."""
 
 CLEAR_GRACE = 5.0
 """Seconds that a cleared task leaves the triggerer to cancel the old jobs, before it does so itself."""
@@ -47,19 +51,14 @@ class OwnerOperator(WaitOperator):
         """See WaitOperator; the jobs do not exist before the task starts them."""
         return ()
 
-    def stored_jobs(self, context: Context) -> Sequence[Job]:
-        """Return the jobs that the task state store names."""
-        raise NotImplementedError
-
     def _retire(self, jobs: Sequence[Job], reason: str, worker: Worker) -> None:
         """See that old jobs have ended: leave a kill that is under way its time, then cancel."""
         for job in jobs:
             self.log.info("%s of an earlier try still runs, but %s: it must end first", job, reason)
         ends = worker.run_interruptible(self._settle_all(jobs, worker))
         left = [(job, end) for job, end in zip(jobs, ends, strict=True) if end is not None and not end.state.final]
-        gone = [job for job, end in zip(jobs, ends, strict=True) if end is None]
         stopped, _ = worker.run(self._ender(worker).stop_all(left))
-        alive = [job for job, end in stopped if not end.state.final] + gone
+        alive = [job for job, end in stopped if not end.state.final]
         if alive:
             raise JobError(
                 f"{', '.join(map(str, alive))} of an earlier try could not be seen to end, and two must not run at "
@@ -67,8 +66,28 @@ class OwnerOperator(WaitOperator):
             )
 
     async def _settle_all(self, jobs: Sequence[Job], worker: Worker) -> list[JobStatus | None]:
-        ender = self._ender(worker)
-        return list(await asyncio.gather(*(ender.settle(job, CLEAR_GRACE) for job in jobs)))
+        return list(await asyncio.gather(*(self._settle(job, worker) for job in jobs)))
+
+    async def _settle(self, job: Job, worker: Worker) -> JobStatus | None:
+        """Leave a job its time to end; None if its service has forgotten it meanwhile, which is an end too."""
+        end = await self._ender(worker).settle(job, CLEAR_GRACE)
+        if end is None:
+            await self.clock.sleep(1.0)
+            end = await self._ender(worker).ask(job)
+        return end
+
+    async def _ask_for_certain(self, job: Job, at: datetime, worker: Worker) -> JobStatus | None:
+        """Ask for a job; None if its service does not know it, twice in a row and not for its youth."""
+        misses = 0
+        while True:
+            status = await self._ender(worker).ask(job)
+            misses += 1
+            if status is not None:
+                return status
+            if misses > 1 and (self.clock.now() - at).total_seconds() > INTENT_GRACE:
+                return None
+            self.log.info("%s is not known to its service; asking again", job)
+            await self.clock.sleep(2.0)
 
     def cancel_stored(self, context: Context) -> None:
         """Cancel the jobs that the task state store names, after Airflow gave up on the trigger."""

@@ -301,6 +301,8 @@ class WaitOperator(BaseOperator):
         if ti.try_number <= (getattr(ti, "max_tries", 0) or 0):
             self.log.warning("The job is left as it is; the next try will find it again")
             return
+        if not jobs:  # an event that could not be read, or that a trigger sent which could not read its own
+            jobs = [self.revive(job, JobStatus(state=JobState.RUNNING)) for job in self.stored_jobs(context)]
         running = [(job, status) for job, status in jobs if not status.state.final]
         for job, _ in running:
             self.log.warning("%s has no owner any more: this was the last try", job)
@@ -325,6 +327,10 @@ class WaitOperator(BaseOperator):
             except OrkError as exc:  # what Airflow says of the trigger must not be lost over it
                 self.log.error("The job could not be cancelled: %s", exc)
             raise
+
+    def stored_jobs(self, context: Context) -> Sequence[Job]:
+        """Return the jobs that the task state store names; a watcher has none."""
+        return ()
 
     def cancel_stored(self, context: Context) -> None:
         """Cancel the job that the task state store names; a watcher has none."""

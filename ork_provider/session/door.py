@@ -88,12 +88,15 @@ class Request:
         for name, value in self.headers.items():
             if not _HEADER_NAME.fullmatch(name) or not isinstance(value, str) or _CONTROL.search(value):
                 raise BadRequest(f"{self}: the header {name!r} cannot be sent; it needs a plain name and one line.")
+            if not value.isascii():
+                raise BadRequest(f"{self}: the header {name!r} cannot be sent; HTTP knows ASCII characters there.")
 
     def __str__(self) -> str:
-        return f"{self.method} {self.url.partition('?')[0]}"
+        return f"{self.method} {_USER_INFO.sub('//', self.url.partition('?')[0])}"
 
 
 _URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"
+_USER_INFO = re.compile(r"(?<=:)//[^/@]*@")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 

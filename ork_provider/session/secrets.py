@@ -13,16 +13,9 @@ from ork_provider.templates import is_reference
 
 HIDDEN = "***"
 
-_SECRET_HEADERS = (
-    "authorization",
-    "cookie",
-    "token",
-    "secret",
-    "password",
-    "api-key",
-    "apikey",
-    "credential",
-)
+_SECRET_WORDS = ("auth", "cookie", "token", "secret", "passw", "apikey", "credential", "signature")
+_SECRET_ENDS = ("-key", "-pwd", "-sig")
+_NO_SECRETS = ("idempotency-key", "x-idempotency-key")
 
 _SHORTEST = 6
 """Characters of a value that is looked for in texts; a shorter one would be found everywhere."""
@@ -30,7 +23,9 @@ _SHORTEST = 6
 
 def is_secret(header: str) -> bool:
     """Whether a header's value must not be seen."""
-    return any(word in header.lower() for word in _SECRET_HEADERS)
+    name = header.lower().replace("_", "-")
+    secret = any(word in name for word in _SECRET_WORDS) or name.endswith(_SECRET_ENDS) or name == "key"
+    return secret and name not in _NO_SECRETS
 
 
 class Headers(Mapping[str, Any]):
@@ -123,7 +118,8 @@ def scrub(request: Request, response: Response) -> Response:
         return response
     body = response.body
     for secret in sorted(secrets_of(request.headers), key=len, reverse=True):
-        body = body.replace(secret.encode(), HIDDEN.encode())
+        for spelt in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+            body = body.replace(spelt.encode(), HIDDEN.encode())
     return response if body == response.body else replace(response, body=body)
 
 

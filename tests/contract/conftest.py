@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from airflow.sdk.bases.operator import ExecutorSafeguard
 
+from ork_provider.operator import job as job_operator
+from ork_provider.operator import owner
 from tests.contract.kinds import KINDS, Kind
 
 
@@ -23,3 +25,11 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         for name, value in found.fake.connections().items():
             monkeypatch.setenv(name, value)
         yield found
+
+
+@pytest.fixture(autouse=True)
+def _short_graces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a job that may still appear awaited for a moment instead of a minute."""
+    monkeypatch.setattr(owner, "INTENT_GRACE", 1.0)
+    monkeypatch.setattr(job_operator, "LOOK_INTERVAL", 0.2)
+    monkeypatch.setattr(job_operator, "RESEND_AFTER", 0.5)

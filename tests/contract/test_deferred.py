@@ -20,7 +20,7 @@ from ork_provider.decorators import DeferredOperator
 from ork_provider.errors import JobError, JobFailed, Killed, TimedOut
 from ork_provider.http import CustomHttp
 from ork_provider.operator import owner
-from ork_provider.testing import FakeBigQuery, FakeHttpJobs, HttpOutcome, Outcome
+from ork_provider.testing import FakeBigQuery, FakeHttpJobs, Fault, HttpOutcome, Outcome
 from tests.support.task import Task
 
 
@@ -208,7 +208,7 @@ def test_one_failed_job_fails_the_task(bigquery: FakeBigQuery, http: FakeHttpJob
     [
         (None, "None"),
         ({"deferred": []}, "There is no job in it"),
-        ({"rows": 3}, "rows"),
+        ({"rows": 3}, "There is no job in it"),
         ([], "There is no job in it"),
         ("job-1", "job-1"),
         ({"deferred": [{"service_type": "bigqery"}]}, "unknown job kind 'bigqery'"),
@@ -411,3 +411,102 @@ def test_any_cancels_the_rest(bigquery: FakeBigQuery, http: FakeHttpJobs) -> Non
     result = Task().run(deferred(load, until="any"))
     assert [job["state"] for job in result["jobs"]] == ["cancelled", "succeeded"]
     assert not bigquery.live()
+
+
+# What could be lost between the function and us ---------------------------------------------------
+
+
+@pytest.mark.parametrize("until", [2, "all", "any"])
+def test_until_that_cannot_be(bigquery: FakeBigQuery, until: Any) -> None:
+    """More successes than there are jobs is found out at once: what was started is ended, and no retry is burnt."""
+    bigquery.script("SELECT", Outcome(running=60))
+    calls = Calls(bigquery)
+    operator = deferred(function_of(calls), until=until)
+    if until == 2:
+        with pytest.raises(AirflowFailException, match=r"until: expected .* from 1 to 1"):
+            operator.execute(Task().context)
+        assert not bigquery.live()
+    else:
+        Task().start(operator)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        lambda two: two,
+        lambda two: [two],
+        lambda two: {"jobs": [two]},
+        lambda two: {"deferred": [], "jobs": [two]},
+        lambda two: {"deferred": [two.to_dict()], "jobs": [two]},
+    ],
+)
+def test_generator_that_returns_a_job_too(bigquery: FakeBigQuery, last: Callable[[Any], Any]) -> None:
+    """What a generator returns may be a job in any form as well; each is waited for."""
+
+    def load() -> Any:
+        for name in ("one", "two"):
+            start_query(bigquery, name)
+        yield BigQueryJob(project="p", job_id="one")
+        return last(BigQueryJob(project="p", job_id="two"))
+
+    result = Task().run(deferred(load))
+    assert [(job["job_id"], job["state"]) for job in result["jobs"]] == [("one", "succeeded"), ("two", "succeeded")]
+
+
+def test_outputs_of_a_generator_add_up(bigquery: FakeBigQuery) -> None:
+    """What is yielded beside the jobs is not lost to what is returned at the end."""
+
+    def load() -> Any:
+        start_query(bigquery, "one")
+        yield {"deferred": [JOB], "first": 1}
+        return {"second": 2}
+
+    result = Task().run(deferred(load))
+    assert (result["first"], result["second"]) == (1, 2)
+
+
+class Broken:
+    """A foreign object whose own methods fail."""
+
+    def service_type(self) -> str:
+        return "bigquery"
+
+    def to_dict(self) -> dict[str, Any]:
+        raise RuntimeError("boom")
+
+
+@pytest.mark.parametrize("bad", [Broken(), BigQueryJob(project="p", job_id=7)], ids=["object", "field"])  # type: ignore[arg-type]
+def test_bad_object_beside_a_good_job(bigquery: FakeBigQuery, bad: Any) -> None:
+    """An object that cannot be read, and a field of the wrong type, end the good job beside them."""
+    bigquery.script("SELECT", Outcome(running=60))
+
+    def load() -> Any:
+        start_query(bigquery, "one")
+        return [JOB, bad]
+
+    with pytest.raises(AirflowFailException, match=r"boom|job_id: expected str"):
+        deferred(load).execute(Task().context)
+    assert not bigquery.live()
+
+
+def test_generator_that_exits(bigquery: FakeBigQuery) -> None:
+    """sys.exit() in the middle ends what was started, as any error does."""
+    bigquery.script("SELECT", Outcome(running=60))
+
+    def load() -> Any:
+        start_query(bigquery, "one")
+        yield JOB
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        deferred(load).execute(Task().context)
+    assert not bigquery.live()
+
+
+def test_one_404_starts_nothing_anew(bigquery: FakeBigQuery) -> None:
+    """A single 404 is not yet a lost job: the function is not called again."""
+    calls = Calls(bigquery)
+    task = first_try(bigquery, calls, running=2)
+    bigquery.fail(Fault.status(404), on="GET */jobs/*")
+    assert task.retry().run(deferred(function_of(calls)))["jobs"][0]["state"] == "succeeded"
+    assert calls.count == 1

@@ -150,6 +150,22 @@ def test_error_budget_spent_leaves_the_job_to_the_next_try(kind: Kind) -> None:
     assert len(kind.started()) == 1
 
 
+@pytest.mark.parametrize(
+    "event",
+    [None, {"status": "error", "jobs": []}, {"status": "success", "jobs": [{"service_type": "nope"}]}],
+    ids=["none", "no jobs", "unreadable"],
+)
+def test_event_that_names_no_job(kind: Kind, event: Any) -> None:
+    """On the last try the job that the task remembers is cancelled when the event does not say which it is."""
+    kind.script(60, True)
+    task = Task()
+    operator = kind.operator()
+    task.start(operator)
+    with pytest.raises(JobError):
+        operator.execute_complete(task.context, event)
+    assert not kind.live()
+
+
 def test_job_without_an_owner_is_cancelled(kind: Kind) -> None:
     """When it was the last try, nobody would ever look at the job again: it is cancelled."""
     kind.script(60, True)

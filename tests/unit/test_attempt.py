@@ -101,7 +101,7 @@ def test_row_of_another_type(row: Any) -> None:
 
 # Jobs that a task's own code has handed over ----------------------------------------------------
 
-HANDOVER = Handover(jobs=(JOB, HttpJob(url="/j", headers={"X-Team": "blue"})), max_tries=2)
+HANDOVER = Handover(jobs=(JOB, HttpJob(url="/j", headers={"X-Team": "blue"})), max_tries=2, at=NOW)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,7 @@ GOLDEN_HANDOVER = {
     ],
     "output": None,
     "max_tries": 1,
+    "at": "2026-01-31T11:00:00+00:00",
     "deadline": "2026-01-31T12:00:00+00:00",
     "complete": True,
 }
@@ -140,6 +141,7 @@ def test_golden_handover() -> None:
     assert Handover.from_dict(GOLDEN_HANDOVER) == Handover(
         jobs=(BigQueryJob(project="p", job_id="j", location="EU"), HttpJob(url="https://api.example.com/jobs/1")),
         max_tries=1,
+        at=datetime(2026, 1, 31, 11, tzinfo=timezone.utc),
         deadline=datetime(2026, 1, 31, 12, tzinfo=timezone.utc),
     )
     assert Handover.from_dict({**GOLDEN_HANDOVER, "shiny": 1}) == Handover.from_dict(GOLDEN_HANDOVER)

@@ -114,7 +114,11 @@ def test_message(document: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Authorization", "proxy-authorization", "COOKIE", "X-API-Key", "apikey", "X-Vault-Token", "Client-Secret"]
+    "name",
+    [
+        *("Authorization", "proxy-authorization", "COOKIE", "X-API-Key", "apikey", "X-Vault-Token", "Client-Secret"),
+        *("api_key", "X-API_KEY", "Ocp-Apim-Subscription-Key", "X-Functions-Key", "X-Auth", "X-Passwd", "X-Signature"),
+    ],
 )
 def test_secret_header(name: str) -> None:
     """Headers that usually carry secrets are taken for secret, whatever their case."""

@@ -13,7 +13,7 @@ from airflow.sdk.crypto import get_fernet
 from cryptography.fernet import Fernet
 
 from ork_provider.attempt import Attempt, Handover
-from ork_provider.errors import InvalidJob
+from ork_provider.errors import BadRequest, InvalidJob
 from ork_provider.http import HttpJob, HttpJobOperator, HttpJobSensor
 from ork_provider.job import JobState, JobStatus, describe_job, job_from_dict
 from ork_provider.operator import WaitForJobsOperator
@@ -100,7 +100,7 @@ def test_stored_attempt(has_key: bool) -> None:
     job = HttpJob(url="/jobs/1", headers=HEADERS)
     for kept in (
         Attempt(nonce="n", request_hash="h", max_tries=0, at=datetime.now(timezone.utc), job=job),
-        Handover(jobs=(job,), max_tries=0),
+        Handover(jobs=(job,), max_tries=0, at=datetime.now(timezone.utc)),
     ):
         stored = kept.to_dict()
         assert SECRET not in json.dumps(stored)
@@ -145,6 +145,27 @@ def test_outputs_of_other_tasks_are_found() -> None:
 def test_other_values_stay(value: Any) -> None:
     """A template of all headers and what is no dict at all are left as they are."""
     assert hide_headers(value) is value
+
+
+@pytest.mark.parametrize("secret", ['quo"ted-key', "back\\slash-key", "umlaut-kö-key"])
+def test_refusal_that_quotes_a_secret_in_json(secret: str) -> None:
+    """A secret is found in JSON too, where some of its characters are spelt otherwise."""
+    request = Request(method="GET", url="http://h", headers={"X-Api-Key": secret})
+    for ascii_only in (True, False):
+        body = json.dumps({"error": f"bad key {secret}"}, ensure_ascii=ascii_only).encode()
+        assert HIDDEN in scrub(request, Response(status=400, body=body)).text
+        assert secret[-6:] not in scrub(request, Response(status=400, body=body)).text
+
+
+def test_user_info_is_not_shown() -> None:
+    """A login in a URL is not part of what messages call the request."""
+    assert str(Request(method="GET", url="http://bob:hunter2@h:80/x@y?a=b")) == "GET http://h:80/x@y"
+
+
+def test_header_that_is_not_ascii() -> None:
+    """A header that cannot be sent is refused before anything is sent, with its name."""
+    with pytest.raises(BadRequest, match="'X-Owner' cannot be sent"):
+        Request(method="GET", url="http://h", headers={"X-Owner": "Zoë"}).check()
 
 
 def test_refusal_that_quotes_a_secret() -> None:

@@ -204,7 +204,6 @@ def test_budget(
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="an error that is none of ours ends the thread, and says nothing of the job")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_bug_in_a_cancel(
     fake: FakeHttpJobs, switch: KillSwitch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
