@@ -16,9 +16,8 @@ from ork_provider.dataproc.job import DataprocJob
 from ork_provider.dqops.job import DqopsJob
 from ork_provider.http.job import HttpJob
 from ork_provider.job import Job
-from ork_provider.testing import FakeBigQuery, FakeCloudRun, FakeDataproc, FakeDqops, FakeHttpJobs
+from ork_provider.testing import FakeBigQuery, FakeCloudRun, FakeDataproc, FakeDqops, FakeHttpJobs, merged_connections
 from ork_provider.testing.dqops_jobs import DqopsOutcome
-from ork_provider.testing.google_connection import merged_connections
 
 Span = tuple[float, float]
 

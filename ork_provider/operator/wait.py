@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from ork_provider.ending import Ender, end_rest, said_of_cancel
-from ork_provider.errors import InvalidJob, OrkError
-from ork_provider.job import Job, JobState, JobStatus, describe, describe_job
+from ork_provider.errors import OrkError
+from ork_provider.job import Job, JobState, JobStatus, describe_job
+from ork_provider.operator.arguments import CheckedOperator, default_deferrable, resume_pause, to_seconds
 from ork_provider.operator.outcome import failure, read_event
 from ork_provider.trigger import JobTrigger
 from ork_provider.waiting import (
@@ -45,9 +46,6 @@ T = TypeVar("T")
 DEFER_GRACE = timedelta(minutes=5)
 """How much later than ours Airflow's own trigger timeout is set: it is only a net."""
 
-LONGEST = 10 * 365 * 24 * 3600
-"""Seconds that any interval or limit may be."""
-
 EARLIER = 5.0
 """Seconds before ``execution_timeout`` at which a job's deadline is, so that its end can be seen to."""
 
@@ -67,7 +65,7 @@ class ConsoleLink(BaseOperatorLink):
         return getattr(operator, "job_link", None) or ""
 
 
-class WaitOperator(BaseOperator):
+class WaitOperator(CheckedOperator):
     """Waits for jobs that somebody else has started; base of everything that waits.
 
     :param poll_interval: seconds between two asks of a job
@@ -365,26 +363,6 @@ class WaitOperator(BaseOperator):
             limits.append(airflows - min(EARLIER, airflows / 10))
         return self.clock.now() + timedelta(seconds=min(limits)) if limits else None
 
-    def check_seconds(self, name: str, value: object, *, zero: bool = False) -> None:
-        """Raise InvalidJob, naming the task and the argument, if ``value`` is not a number of seconds."""
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not good or not (value >= 0 if zero else value > 0):  # type: ignore[operator]
-            raise self.bad_argument(name, f"a number of seconds {'at least 0' if zero else 'greater than 0'}", value)
-        if value > LONGEST:  # type: ignore[operator]
-            raise self.bad_argument(name, f"a number of seconds up to {LONGEST} (ten years)", value)
-
-    def check_choice(self, name: str, value: object, choices: Sequence[str]) -> None:
-        """Raise InvalidJob, naming the task, the argument and its valid values."""
-        if value not in choices:
-            raise self.bad_argument(name, "one of " + ", ".join(map(repr, choices)), value)
-
-    def bad_argument(self, name: str, expected: str, value: object) -> InvalidJob:
-        """Return the error for a bad argument."""
-        return InvalidJob(f"{self}: {name} must be {expected}, got {describe(value)}.")
-
-    def __str__(self) -> str:
-        return f"{type(self).__name__}(task_id={self.task_id!r})"
-
 
 def mask(jobs: Sequence[Job]) -> None:
     """Have Airflow mask the secrets of jobs wherever it shows this task's logs and values."""
@@ -394,26 +372,6 @@ def mask(jobs: Sequence[Job]) -> None:
 
         for secret in secrets:
             mask_secret(secret)
-
-
-def default_deferrable() -> bool:
-    """Return ``[ork] default_deferrable``, True unless set otherwise."""
-    from airflow.sdk.configuration import conf
-
-    return bool(conf.getboolean("ork", "default_deferrable", fallback=True))
-
-
-def resume_pause() -> timedelta:
-    """How long after deferring a task may resume without the scheduler taking it for a lost one."""
-    from airflow.sdk.configuration import conf
-
-    heartbeat = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)
-    return timedelta(seconds=2 * heartbeat + 1)
-
-
-def to_seconds(value: timedelta | float) -> float:
-    """Return a duration in seconds; what is not one is returned as it is, to be refused by name."""
-    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def _passed(deadline: datetime | None, clock: Clock) -> bool:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ork_provider.testing.dqops import FakeDqops
     from ork_provider.testing.dqops_jobs import DqopsOutcome, FakeDqopsJob
     from ork_provider.testing.faults import Answer, Fault, Refused
+    from ork_provider.testing.google_connection import google_connections, merged_connections
     from ork_provider.testing.http_jobs import FakeHttpJob, FakeHttpJobs, HttpOutcome
     from ork_provider.testing.server import FakeServer, FaultRule, PortInUse, RecordedRequest, Route
     from ork_provider.testing.trigger_runner import TriggerResult, run_trigger
@@ -42,6 +43,7 @@ _HOMES = {
     "dqops": ("FakeDqops",),
     "dqops_jobs": ("DqopsOutcome", "FakeDqopsJob"),
     "faults": ("Answer", "Fault", "Refused"),
+    "google_connection": ("google_connections", "merged_connections"),
     "http_jobs": ("FakeHttpJob", "FakeHttpJobs", "HttpOutcome"),
     "server": ("FakeServer", "FaultRule", "PortInUse", "RecordedRequest", "Route"),
     "trigger_runner": ("TriggerResult", "run_trigger"),
@@ -75,6 +77,8 @@ __all__ = [
     "Refused",
     "Route",
     "TriggerResult",
+    "google_connections",
+    "merged_connections",
     "run_trigger",
 ]
 

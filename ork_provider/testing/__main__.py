@@ -19,8 +19,8 @@ from ork_provider.testing.http_jobs import FakeHttpJobs
 from ork_provider.testing.server import FakeServer
 
 _EPILOG = """\
-It prints one `export AIRFLOW_CONN_...` line per service, for the shell in which Airflow starts, and serves
-until Ctrl-C. With --data, BigQuery jobs run their SQL over the folder's CSV and Parquet files (folder =
+It prints `export AIRFLOW_CONN_...` lines (Google's services share one), for the shell in which Airflow starts,
+and serves until Ctrl-C. With --data, BigQuery jobs run their SQL over the folder's CSV and Parquet files (folder =
 dataset, file = table); this needs pip install 'airflow-provider-ork[sandbox]'. With --dataproc-files, a PySpark
 job or batch of Dataproc whose mainPythonFileUri is a file:///... URI runs that file with this Python. With
 --cloud-run-job nightly='python nightly.py', each task of that Cloud Run job runs the command.

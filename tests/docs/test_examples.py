@@ -20,8 +20,8 @@ from ork_provider.testing import (
     FakeHttpJobs,
     HttpOutcome,
     Outcome,
+    google_connections,
 )
-from ork_provider.testing.google_connection import google_connections
 from tests.docs.conftest import Run
 from tests.docs.pages import ROOT
 

@@ -12,8 +12,15 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from ork_provider.testing import FakeBigQuery, FakeCloudRun, FakeDataproc, FakeDqops, FakeHttpJobs, FakeServer
-from ork_provider.testing.google_connection import merged_connections
+from ork_provider.testing import (
+    FakeBigQuery,
+    FakeCloudRun,
+    FakeDataproc,
+    FakeDqops,
+    FakeHttpJobs,
+    FakeServer,
+    merged_connections,
+)
 from ork_provider.testing.local_airflow import LocalAirflow
 
 HERE = Path(__file__).parent

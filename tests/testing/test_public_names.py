@@ -9,7 +9,8 @@ from ork_provider import testing
 NAMES = """Answer DataprocOutcome FakeDataproc FakeDataprocBatch FakeDataprocJob DqopsOutcome
 FakeBigQuery FakeClock FakeDqops FakeDqopsJob FakeHttpJob FakeHttpJobs FakeJob
 FakeServer ExecutionOutcome FakeCloudRun FakeExecution
-Fault FaultRule HttpOutcome Outcome PortInUse RecordedRequest Refused Route TriggerResult run_trigger"""
+Fault FaultRule HttpOutcome Outcome PortInUse RecordedRequest Refused Route TriggerResult
+google_connections merged_connections run_trigger"""
 
 
 def test_public_names_are_frozen_and_documented() -> None:

@@ -1,0 +1,34 @@
+"""The one waiting loop, for every service: when to ask again, what to forgive, when to give up.
+
+No Airflow here: the way to ask, the clock and the logger are passed in. What is forgiven and for how long is
+``Policy`` (``policy.py``, with ``keep_trying`` around a single call such as a submit); ``Watch`` follows one
+job to its end (``watch.py``) and ``Journal`` says so in the log; ``wait`` watches several and says when enough of them
+have ended (``many.py``).
+"""
+
+from ork_provider.waiting.journal import Journal
+from ork_provider.waiting.many import ERROR, FAILED, SUCCESS, TIMEOUT, Outcome, Until, needed, wait
+from ork_provider.waiting.policy import Clock, Policy, SystemClock, Trouble, keep_trying
+from ork_provider.waiting.watch import FIRST_ASK, LONGEST_ASK, Ask, DeadlinePassed, Watch
+
+__all__ = [
+    "ERROR",
+    "FAILED",
+    "FIRST_ASK",
+    "LONGEST_ASK",
+    "SUCCESS",
+    "TIMEOUT",
+    "Ask",
+    "Clock",
+    "DeadlinePassed",
+    "Journal",
+    "Outcome",
+    "Policy",
+    "SystemClock",
+    "Trouble",
+    "Until",
+    "Watch",
+    "keep_trying",
+    "needed",
+    "wait",
+]

@@ -1,0 +1,115 @@
+"""One wait in progress: following one job to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ork_provider.errors import NotFound, TryAgain
+from ork_provider.job import Job, JobState, JobStatus
+from ork_provider.waiting.journal import Journal
+from ork_provider.waiting.policy import Clock, Policy, SystemClock, Trouble
+
+Ask = Callable[[Job], Awaitable[JobStatus]]
+"""Asks a service once how a job is."""
+
+FIRST_ASK = 60.0
+"""Seconds that the first ask may take, which is made even when the deadline has passed."""
+
+LONGEST_ASK = 300.0
+"""Seconds that no ask takes: reading a connection, fetching a token and two requests each have limits of their own."""
+
+
+class DeadlinePassed(Exception):
+    """A job did not end before the deadline."""
+
+
+async def cancel_tasks(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks of the event loop and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@dataclass(kw_only=True)
+class Watch:
+    """One wait in progress: how to ask, how long, and what was heard last of each job."""
+
+    ask: Ask
+    policy: Policy = field(default_factory=Policy)
+    clock: Clock = field(default_factory=SystemClock)
+    deadline: datetime | None = None
+    journal: Journal | None = None
+    on_answer: Callable[[Job, JobStatus], Awaitable[None]] | None = None
+    heard: dict[Job, JobStatus] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock.monotonic()
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline; infinite without one."""
+        if self.deadline is None:
+            return float("inf")
+        return (self.deadline - self.clock.now()).total_seconds()
+
+    async def follow(self, job: Job) -> JobStatus:
+        """Ask until the job has ended; the first ask is made even when the deadline has passed.
+
+        :raises OrkError: asking cannot help, or the error budget is spent
+        :raises DeadlinePassed: it did not end in time
+        """
+        trouble = Trouble(self.policy, self.clock)
+        first = True
+        while True:
+            try:
+                status = await self._ask(job, first=first)
+            except TryAgain as exc:
+                if self._is_lost(exc, trouble):
+                    return JobStatus(state=JobState.LOST, message=str(exc))
+                pause = trouble.pause(exc)
+                if self.journal:
+                    self.journal.trouble(job, exc, trouble)
+            else:
+                await self._hear(job, status, trouble)
+                if status.state.final:
+                    return status
+                pause = self.policy.pause()
+            first = False
+            if self.left <= 0:
+                raise DeadlinePassed
+            await self.clock.sleep(min(pause, self.left))
+            if self.left <= 0:
+                raise DeadlinePassed
+
+    async def _ask(self, job: Job, *, first: bool) -> JobStatus:
+        """Ask once; an answer that would come after the deadline is not waited for, a first one not for long."""
+        limit = max(self.left, FIRST_ASK) if first else self.left
+        if limit > LONGEST_ASK:
+            return await self.ask(job)
+        asking = asyncio.ensure_future(self.ask(job))
+        alarm = asyncio.ensure_future(self.clock.sleep(max(0.0, limit)))
+        try:
+            await asyncio.wait({asking, alarm}, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                return asking.result()
+            raise DeadlinePassed
+        finally:
+            await cancel_tasks(asking, alarm)
+
+    async def _hear(self, job: Job, status: JobStatus, trouble: Trouble) -> None:
+        if self.journal:
+            self.journal.recovered(job, trouble)
+            self.journal.answered(job, status)
+        trouble.over()
+        self.heard[job] = status
+        if self.on_answer:
+            await self.on_answer(job, status)
+
+    def _is_lost(self, exc: TryAgain, trouble: Trouble) -> bool:
+        """Whether a 404 is final: not the first in a row, and not while the job may be too new to be seen."""
+        waited = self.clock.monotonic() - self.started
+        return isinstance(exc, NotFound) and trouble.misses >= 1 and waited >= self.policy.not_found_grace
