@@ -184,7 +184,7 @@ class JobOperator(OwnerOperator):
             if stored.max_tries == start.max_tries:
                 raise
             self.log.warning("The task was cleared, so another job is started. %s (%s)", self.lost_answer, exc)
-            return replace(stored, job=None, findable=True)
+            return replace(stored, job=None)
         if found is None:
             start.uncertain = False
             return stored
