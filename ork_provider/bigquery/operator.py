@@ -11,6 +11,7 @@ from ork_provider.bigquery.service import BigQueryService
 from ork_provider.bigquery.values import to_query_parameters
 from ork_provider.errors import InvalidJob
 from ork_provider.google.api import GOOGLE_CONNECTION
+from ork_provider.google.arguments import read_project
 from ork_provider.google.labels import task_labels
 from ork_provider.job import Job, JobState, JobStatus
 from ork_provider.operator import JobOperator
@@ -129,7 +130,7 @@ class BigQueryJobOperator(JobOperator):
         """See JobOperator."""
         return {
             "configuration": self._configuration(),
-            "project_id": self.project_id,
+            "project_id": self._given_project(),
             "location": self.location,
         }
 
@@ -151,7 +152,10 @@ class BigQueryJobOperator(JobOperator):
         return BigQueryJob(project=project, job_id=job_id, location=location)
 
     async def _place(self, service: BigQueryService) -> tuple[str, str | None]:
-        return self.project_id or await service.api.project_id(), self.location or await service.location()
+        return self._given_project() or await service.api.project_id(), self.location or await service.location()
+
+    def _given_project(self) -> str | None:
+        return read_project(self.project_id, f"{self}: project_id")
 
     async def _service(self, worker: Worker) -> BigQueryService:
         service = await worker.services.open(BigQueryService)

@@ -13,12 +13,14 @@ from ork_provider.dataproc.job import DataprocJob
 from ork_provider.dataproc.resource import (
     BATCH_TYPES,
     JOB_TYPES,
+    check_labels,
     place_on_cluster,
     read_resource,
     take_project,
 )
 from ork_provider.dataproc.service import DataprocJobService, DataprocService
 from ork_provider.google.api import GOOGLE_CONNECTION
+from ork_provider.google.arguments import read_project
 from ork_provider.google.labels import task_labels, to_strict_label
 from ork_provider.operator import JobOperator
 from ork_provider.templates import is_template
@@ -77,25 +79,26 @@ class DataprocOperator(JobOperator):
         self.labels = labels
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
-        self._check_region()
+        self._check_common()
 
-    def _check_region(self) -> None:
-        if not is_template(self.region) and (not isinstance(self.region, str) or not self.region):
+    def _check_common(self) -> None:
+        if not is_template(self.region) and (not isinstance(self.region, str) or not self.region.strip()):
             raise self.bad_argument("region", "the name of a region, such as 'europe-west1'", self.region)
+        self._given_project()
+        check_labels(self.labels, f"{self}: labels")
+
+    def _given_project(self) -> str | None:
+        return read_project(self.project_id, f"{self}: project_id")
 
     async def _service(self, worker: Worker) -> Any:
         return await worker.services.open(self.service)
 
     async def _project(self, worker: Worker) -> str:
-        return self.project_id or str(await (await self._service(worker)).api.project_id())
+        return self._given_project() or str(await (await self._service(worker)).api.project_id())
 
     def _labelled(self, resource: Mapping[str, Any], context: Context) -> dict[str, Any]:
         labels = {key: to_strict_label(value) for key, value in task_labels(context["ti"]).items()}
-        for given in (resource.get("labels") or {}, self.labels or {}):
-            if not isinstance(given, Mapping):
-                raise self.bad_argument("labels", "a dict of strings", given)
-            labels.update(given)
-        return {**resource, "labels": labels}
+        return {**resource, "labels": {**labels, **(resource.get("labels") or {}), **(self.labels or {})}}
 
 
 class DataprocJobOperator(DataprocOperator):
@@ -122,14 +125,18 @@ class DataprocJobOperator(DataprocOperator):
 
     def _read_job(self) -> tuple[dict[str, Any], str | None]:
         """Return the job in the API's spelling, less its reference, and the project that this names."""
+        cluster = self.cluster_name
+        if cluster is not None and not is_template(cluster) and not isinstance(cluster, str):
+            raise self.bad_argument("cluster_name", "the name of a cluster, or None", cluster)
         where = f"{self}: job"
-        job = place_on_cluster(read_resource(self.job, where, JOB_TYPES), self.cluster_name, where)
-        named = take_project(job, self.project_id, where)
-        return job, self.project_id or named
+        job = place_on_cluster(read_resource(self.job, where, JOB_TYPES), cluster, where)
+        given = self._given_project()
+        named = take_project(job, given, where)
+        return job, given or named
 
     def build_request(self, context: Context) -> dict[str, Any]:
         """See JobOperator; what was a template when the DAG was parsed is checked now, before anything is sent."""
-        self._check_region()
+        self._check_common()
         job, project = self._read_job()
         return {"job": job, "project_id": project, "region": self.region}
 
@@ -177,8 +184,8 @@ class DataprocBatchOperator(DataprocOperator):
 
     def build_request(self, context: Context) -> dict[str, Any]:
         """See JobOperator; what was a template when the DAG was parsed is checked now, before anything is sent."""
-        self._check_region()
-        return {"batch": self._read_batch(), "project_id": self.project_id, "region": self.region}
+        self._check_common()
+        return {"batch": self._read_batch(), "project_id": self._given_project(), "region": self.region}
 
     async def name_job(self, context: Context, nonce: str, worker: Worker) -> DataprocBatchJob:
         """See JobOperator."""

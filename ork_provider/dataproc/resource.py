@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ork_provider.errors import InvalidJob
+from ork_provider.google.arguments import read_project, to_duration
 from ork_provider.job import describe
 from ork_provider.templates import is_template
 
@@ -33,6 +34,7 @@ def read_resource(value: Any, where: str, types: Sequence[str]) -> dict[str, Any
     if not isinstance(value, Mapping):
         raise InvalidJob(f"{where} must be a dict, got {describe(value)}.")
     resource = to_api(value, where)
+    check_labels(resource.get("labels"), f"{where}.labels")
     found = [name for name in types if resource.get(name) is not None]
     if len(found) != 1:
         given = " and ".join(found) or f"none (keys: {', '.join(resource) or 'none'})"
@@ -54,13 +56,32 @@ def to_api(value: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _value_to_api(name: str, value: Any, where: str) -> Any:
     if name in MAPS:
         return value
-    if name in DURATIONS and isinstance(value, Mapping):
-        return f"{value.get('seconds', 0)}s"
+    if name in DURATIONS and value is not None:
+        return _duration(value, where)
     if isinstance(value, Mapping):
         return to_api(value, where)
     if isinstance(value, list | tuple):
         return [_value_to_api("", item, f"{where}[{i}]") for i, item in enumerate(value)]
     return value
+
+
+def _duration(value: Any, where: str) -> Any:
+    duration = to_duration(value)
+    if duration is None:
+        expected = "seconds, a timedelta, a text such as '7200s' or {'seconds': 7200}"
+        raise InvalidJob(f"{where}: expected {expected}, got {describe(value)}.")
+    return duration
+
+
+def check_labels(labels: Any, where: str) -> None:
+    """Raise InvalidJob unless labels are a dict of texts, or are not known yet."""
+    if labels is None or is_template(labels):
+        return
+    if not isinstance(labels, Mapping):
+        raise InvalidJob(f"{where} must be a dict of texts, got {describe(labels)}.")
+    for key, value in labels.items():
+        if not isinstance(key, str) or not (isinstance(value, str) or is_template(value)):
+            raise InvalidJob(f"{where}[{key!r}] must be a text, got {describe(value)}.")
 
 
 def place_on_cluster(job: Mapping[str, Any], cluster_name: str | None, where: str) -> dict[str, Any]:
@@ -71,6 +92,8 @@ def place_on_cluster(job: Mapping[str, Any], cluster_name: str | None, where: st
     if not isinstance(placement, Mapping):
         raise InvalidJob(f"{where}.placement must be a dict, got {describe(placement)}.")
     own = placement.get("clusterName")
+    if own is not None and not is_template(own) and not isinstance(own, str):
+        raise InvalidJob(f"{where}.placement.clusterName must be a text, got {describe(own)}.")
     if contradict(cluster_name, own):
         raise InvalidJob(f"{where}.placement names the cluster {own!r}, cluster_name says {cluster_name!r}.")
     if not (cluster_name or own or placement.get("clusterLabels")):
@@ -87,7 +110,7 @@ def take_project(job: dict[str, Any], project_id: str | None, where: str) -> str
         raise InvalidJob(f"{where}.reference must be a dict, got {describe(reference)}.")
     if reference.get("jobId"):
         raise InvalidJob(f"{where}.reference.jobId must be left out: the operator chooses the id of each attempt.")
-    named = reference.get("projectId")
+    named = read_project(reference.get("projectId"), f"{where}.reference.projectId")
     if contradict(project_id, named):
         raise InvalidJob(f"{where}.reference is of project {named!r}, project_id says {project_id!r}.")
     return named

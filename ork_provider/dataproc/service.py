@@ -5,7 +5,6 @@ Source: https://cloud.google.com/dataproc/docs/reference/rest/v1/projects.region
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -13,15 +12,12 @@ from urllib.parse import quote
 
 from ork_provider.dataproc.job import DataprocJob, read_job
 from ork_provider.errors import BadRequest, Conflict, NotFound, TryAgain
-from ork_provider.google.api import ApiName, read_answer, read_object
+from ork_provider.google.api import ApiName, read_answer, sentence
 from ork_provider.google.service import GoogleService
 from ork_provider.job import Job, JobStatus, describe
-from ork_provider.session import Response
 
 STATUS_FIELDS = "status,statusHistory,yarnApplications,driverOutputResourceUri,driverControlFilesUri"
 """What a poll asks for; a whole job would hold its arguments and properties every time."""
-
-STOPPING = frozenset({"CANCEL_PENDING", "CANCEL_STARTED", "CANCELLING"})
 
 
 class DataprocService(GoogleService):
@@ -43,35 +39,8 @@ class DataprocService(GoogleService):
             try:
                 await self.check(job)
             except NotFound:
-                raise TryAgain(f"{exc}. But there is no {job}.") from exc
+                raise TryAgain(f"{sentence(exc)} But there is no {job}.") from exc
             raise Conflict(str(exc), existing=job) from exc
-
-    async def stop(self, job: Job, path: str) -> None:
-        """Send the request that cancels a job.
-
-        Dataproc refuses it (400) when the job has ended or is being stopped, which is fine, and in states such as
-        SETUP_DONE, which pass: https://github.com/googleapis/google-cloud-java/issues/3754
-        """
-        asked, response = await self.api.send("POST", path, json={})
-        try:
-            read_object(asked, response)
-        except BadRequest as exc:
-            if response.status not in (400, 409):
-                raise
-            status = await self.check(job)
-            if status.state.final or status.remote_state in STOPPING:
-                return
-            if _error_status(response) == "FAILED_PRECONDITION":  # in SETUP_DONE, between two attempts
-                raise TryAgain(str(exc)) from exc
-            raise
-
-
-def _error_status(response: Response) -> Any:
-    """Return Google's word for the kind of an error."""
-    try:
-        return json.loads(response.body)["error"]["status"]
-    except (ValueError, LookupError, TypeError):
-        return None
 
 
 class DataprocJobService(DataprocService):

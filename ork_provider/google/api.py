@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from ork_provider.errors import BadRequest, TryAgain
+from ork_provider.errors import BadRequest, Conflict, TryAgain
 from ork_provider.google import GoogleAccess
 from ork_provider.job import Job, describe
-from ork_provider.session import Request, Response, Session, check, read_extra, send_as
+from ork_provider.session import Request, Response, Session, check, read_extra, retry_after, send_as
 
 T = TypeVar("T")
 
@@ -105,8 +105,31 @@ def read_answer(job: Job, answer: dict[str, Any], what: str, read: Callable[[dic
 
 
 def read_object(asked: Request, response: Response) -> dict[str, Any]:
-    """Return the JSON object of a good answer, raise any other as our error."""
-    answer = check(asked, response).json()
+    """Return the JSON object of a good answer, raise any other as our error.
+
+    A 409 with the status ABORTED is no conflict over an id: the request had no effect and is to be sent again
+    (https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto).
+    """
+    try:
+        answer = check(asked, response).json()
+    except Conflict as exc:
+        if read_error(response).get("status") == "ABORTED":
+            raise TryAgain(str(exc), retry_after=retry_after(response), processed=False) from exc
+        raise
     if not isinstance(answer, dict):
         raise TryAgain(f"{asked}: expected a JSON object, got {type(answer).__name__}")
     return answer
+
+
+def read_error(response: Response) -> dict[str, Any]:
+    """Return what a refusal says in Google's form (``code``, ``status``, ``message``, ``details``), if it has one."""
+    try:
+        error = json.loads(response.body)["error"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    return error if isinstance(error, dict) else {}
+
+
+def sentence(exc: Exception) -> str:
+    """Return an error's text with one full stop at its end."""
+    return f"{str(exc).rstrip('.')}."

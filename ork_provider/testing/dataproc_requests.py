@@ -90,8 +90,11 @@ def _check_fields(message: dict[str, Any], known: set[str], types: Sequence[str]
     found = [name for name in types if name in message]
     if len(found) != 1:
         raise invalid(f"A {where} must have exactly one type, got {found}")
-    for key, value in (message.get("labels") or {}).items():
-        if not _LABEL_KEY.fullmatch(key) or not _LABEL.fullmatch(value):
+    labels = message.get("labels") or {}
+    if not isinstance(labels, dict):
+        raise invalid(f"Invalid labels in the {where}")
+    for key, value in labels.items():
+        if not (isinstance(value, str) and _LABEL_KEY.fullmatch(key) and _LABEL.fullmatch(value)):
             raise invalid(f"Invalid label {key!r}: {value!r}")
 
 

@@ -231,3 +231,10 @@ def test_ambiguous_parameter_is_refused_before_anything_is_sent(bigquery: FakeBi
     with pytest.raises(InvalidJob, match=r"parameters\['x'\]"):
         Task().run(query(parameters={"x": None}))
     assert not bigquery.requests
+
+
+def test_project_number(bigquery: FakeBigQuery) -> None:
+    """A project's number, which native rendering makes an int, is as good as its id; what is neither is refused."""
+    assert Task().run(query(project_id=123456))["project"] == "123456"
+    with pytest.raises(InvalidJob, match="project_id must be a project id or number"):
+        Task().run(query(project_id=1.5))

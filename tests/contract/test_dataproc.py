@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -223,6 +224,30 @@ def test_ttl_of_a_batch(dataproc: FakeDataproc) -> None:
 
 
 @pytest.mark.parametrize(
+    ("ttl", "sent"),
+    [
+        ({"seconds": 7200, "nanos": 500_000_000}, "7200.5s"),
+        (timedelta(hours=2), "7200s"),
+        ("7200s", "7200s"),
+        (7200, "7200s"),
+        ("{{ params.ttl }}", "{{ params.ttl }}"),
+    ],
+    ids=str,
+)
+def test_forms_of_a_ttl(ttl: Any, sent: str) -> None:
+    """Every form of a duration becomes the API's; a template is left for later."""
+    batch = {"pyspark_batch": PYSPARK, "environment_config": {"execution_config": {"ttl": ttl}}}
+    assert run_batch(batch=batch).build_request({})["batch"]["environmentConfig"]["executionConfig"] == {"ttl": sent}
+
+
+@pytest.mark.parametrize("ttl", ["two hours", True, -1, {"hours": 2}, {"seconds": 1.5}, {}, float("inf"), ["1s"]])
+def test_ttl_that_is_none(ttl: Any) -> None:
+    """What is no duration is refused by name when the DAG is parsed."""
+    with pytest.raises(InvalidJob, match=r"executionConfig\.ttl: expected seconds"):
+        run_batch(batch={"pyspark_batch": PYSPARK, "environment_config": {"execution_config": {"ttl": ttl}}})
+
+
+@pytest.mark.parametrize(
     ("kwargs", "said"),
     [
         ({"job": {}}, "must have one type of sparkJob"),
@@ -238,6 +263,15 @@ def test_ttl_of_a_batch(dataproc: FakeDataproc) -> None:
         ({"job": {"pyspark_job": PYSPARK, "reference": {"project_id": "a"}}, "project_id": "b"}, "project_id says 'b'"),
         ({"job": {"pyspark_job": PYSPARK, "reference": "x"}}, "reference must be a dict"),
         ({"region": ""}, "region must be the name of a region"),
+        ({"region": 7}, "region must be the name of a region"),
+        ({"project_id": 1.5}, "project_id must be a project id or number"),
+        ({"job": {"pyspark_job": PYSPARK, "reference": {"project_id": []}}}, "reference.projectId must be a project"),
+        ({"cluster_name": 7}, "cluster_name must be the name of a cluster"),
+        ({"job": {"pyspark_job": PYSPARK, "placement": {"cluster_name": 7}}}, "clusterName must be a text, got int 7"),
+        ({"labels": {"team": 1}}, r"labels\['team'\] must be a text, got int 1"),
+        ({"labels": {1: "team"}}, r"labels\[1\] must be a text"),
+        ({"job": {"pyspark_job": PYSPARK, "labels": {"team": None}}}, r"job.labels\['team'\] must be a text"),
+        ({"job": {"pyspark_job": PYSPARK, "labels": "a=b"}}, "job.labels must be a dict of texts"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -273,11 +307,36 @@ def test_templates_are_judged_when_they_are_rendered() -> None:
         run_job(job="{{ params.job }}").build_request({})
 
 
-def test_labels_of_a_template(dataproc: FakeDataproc) -> None:
-    """Labels that render to something else than a dict are named; nothing is submitted."""
-    with pytest.raises(InvalidJob, match="labels must be a dict"):
-        Task().run(run_job(labels="a=b"))
-    assert not dataproc.started
+@pytest.mark.parametrize(
+    ("field", "rendered", "said"),
+    [
+        ("labels", "a=b", "labels must be a dict"),
+        ("labels", {"team": 1}, r"labels\['team'\] must be a text"),
+        ("region", 7, "region must be"),
+        ("cluster_name", 7, "cluster_name must be"),
+        ("project_id", -1, "project_id must be"),
+    ],
+)
+def test_what_a_template_renders_to(dataproc: FakeDataproc, field: str, rendered: Any, said: str) -> None:
+    """What makes no sense is refused by name before anything is stored or sent."""
+    operator, task = run_job(**{field: "{{ params.x }}"}), Task()
+    setattr(operator, field, rendered)
+    with pytest.raises(InvalidJob, match=said):
+        task.run(operator)
+    assert (dataproc.requests, task.store.values) == ([], {})
+
+
+@pytest.mark.parametrize("make", [run_job, run_batch])
+def test_project_number(dataproc: FakeDataproc, make: Any) -> None:
+    """A project's number, which native rendering makes an int, is as good as its id."""
+    assert Task().run(make(project_id=123456))["project"] == "123456"
+
+
+def test_project_number_of_the_reference(dataproc: FakeDataproc) -> None:
+    """The reference may name the project by its number too."""
+    job = {"pyspark_job": PYSPARK, "reference": {"project_id": 123456}}
+    assert Task().run(run_job(job=job, project_id="123456"))["project"] == "123456"
+    assert Task().run(run_job(job=job))["project"] == "123456"
 
 
 # -- names -------------------------------------------------------------------------------------------------
@@ -384,6 +443,19 @@ async def test_other_409_is_tried_again(dataproc: FakeDataproc, services: Servic
     dataproc.fail(Fault.google(409, "aborted", "The operation was aborted"), on="POST *")
     with pytest.raises(TryAgain, match=r"aborted.*But there is no Dataproc"):
         await services.submit(job, {**REQUESTS[job], "requestId": "one"})
+
+
+@pytest.mark.parametrize("make", [run_job, run_batch])
+def test_aborted_requests_are_sent_again(dataproc: FakeDataproc, make: Any) -> None:
+    """A 409 with the status ABORTED had no effect: submit and cancel are sent again."""
+    body = {"error": {"code": 409, "message": "Conflict; please retry.", "status": "ABORTED"}}
+    dataproc.fail(Fault.status(409, body=body), on="POST *")
+    assert Task().run(make())["state"] == "succeeded"
+    dataproc.script("main.py", DataprocOutcome(0, 60))
+    dataproc.fail(Fault.status(409, body=body), on="POST *:cancel")
+    with pytest.raises(TimedOut, match="cancelled, and the service confirms"):
+        Task().run(make(timeout=0.3))
+    assert (len(dataproc.cancelled), dataproc.live()) == (1, [])
 
 
 @pytest.mark.parametrize("make", [run_job, run_batch])

@@ -199,6 +199,8 @@ def test_generated_ids(fake: FakeDataproc, http: httpx.Client) -> None:
         lambda http: submit(http, pyspark_job={}),
         lambda http: submit(http, labels={"Team": "x"}),
         lambda http: submit(http, labels={"team": "9"}),
+        lambda http: submit(http, labels={"team": 9}),
+        lambda http: submit(http, labels=["team"]),
         lambda http: submit(http, reference={"projectId": "other"}),
         lambda http: create(http, "abc"),
         lambda http: create(http, "Batch"),
