@@ -98,17 +98,24 @@ _COUNTS = {
     "running": "runningCount",
 }
 
-_STOPPED = frozenset({"CANCELLED", "DELETED"})
+_STOPPED = frozenset({"CANCELLED", "CANCELLING", "DELETED"})
 """Reasons of the Completed condition that mean: somebody ended it."""
+
+_TERMINAL = frozenset({"CONDITION_SUCCEEDED", "CONDITION_FAILED"})
+_OPEN = frozenset({"CONDITION_PENDING", "CONDITION_RECONCILING"})
+"""States of the Completed condition: of an execution that has ended, and of one that has not."""
 
 
 def read_execution(execution: Mapping[str, Any]) -> JobStatus:
-    """Read an execution; it has ended when it has a completionTime, and well only if every task has."""
+    """Read an execution; it has ended when it or its condition says so, and well only if every task has.
+
+    One that ends before it starts, cancelled or without an image, has no completionTime.
+    """
     counts = {name: int(execution.get(field) or 0) for name, field in _COUNTS.items()}
     condition = _completed(execution)
-    state = _verdict(counts, condition) if execution.get("completionTime") else JobState.RUNNING
-    started = bool(execution.get("startTime"))
-    remote = state.value.upper() if state.final or started else "PENDING"
+    ended = execution.get("completionTime") or condition.get("state") in _TERMINAL
+    state = _verdict(counts, condition) if ended else JobState.RUNNING
+    remote = state.value.upper() if state.final else _phase(execution, condition)
     say = _MESSAGES.get(remote)
     return JobStatus(
         state=state,
@@ -124,8 +131,17 @@ def _completed(execution: Mapping[str, Any]) -> Mapping[str, Any]:
     return next((c for c in conditions if c.get("type") == "Completed"), {})
 
 
+def _phase(execution: Mapping[str, Any], condition: Mapping[str, Any]) -> str:
+    """Return in which state an execution is that has not ended."""
+    if _reason(condition) == "CANCELLING":
+        return "CANCELLING"
+    return "RUNNING" if execution.get("startTime") else "PENDING"
+
+
 def _reason(condition: Mapping[str, Any]) -> str:
-    return str(condition.get("executionReason") or condition.get("reason") or "")
+    """Return the reason; one that ends with UNDEFINED is none."""
+    reasons = (str(condition.get(name) or "") for name in ("executionReason", "reason"))
+    return next((reason for reason in reasons if reason and not reason.endswith("UNDEFINED")), "")
 
 
 def _verdict(counts: Mapping[str, int], condition: Mapping[str, Any]) -> JobState:
@@ -135,6 +151,8 @@ def _verdict(counts: Mapping[str, int], condition: Mapping[str, Any]) -> JobStat
         return JobState.SUCCEEDED
     if _is_cancelled(counts, condition):
         return JobState.CANCELLED
+    if condition.get("state") in _OPEN:
+        raise TryAgain(f"The execution has ended, but its condition is still {condition['state']}")
     ended = succeeded + counts["failed"] + counts["cancelled"]
     if condition.get("state") == "CONDITION_SUCCEEDED" and ended < total:
         raise TryAgain(f"The execution is said to have succeeded, but {succeeded} of {total} tasks are counted so far")
@@ -144,7 +162,8 @@ def _verdict(counts: Mapping[str, int], condition: Mapping[str, Any]) -> JobStat
 def _is_cancelled(counts: Mapping[str, int], condition: Mapping[str, Any]) -> bool:
     if reason := _reason(condition):
         return reason in _STOPPED
-    return counts["cancelled"] > 0 and "cancel" in str(condition.get("message") or "").lower()
+    said = "cancel" in str(condition.get("message") or "").lower()
+    return counts["cancelled"] > 0 and (said or counts["cancelled"] == counts["task_count"])
 
 
 def say_progress(counts: Mapping[str, int], _: Mapping[str, Any]) -> str:
@@ -164,7 +183,7 @@ def _others(counts: Mapping[str, int]) -> list[str]:
     return [f"{counts[name]} {name}" for name in ("failed", "cancelled", "retried") if counts[name]]
 
 
-_MESSAGES = {"RUNNING": say_progress, "FAILED": say_failure, "CANCELLED": say_failure}
+_MESSAGES = {"RUNNING": say_progress, "CANCELLING": say_progress, "FAILED": say_failure, "CANCELLED": say_failure}
 
 
 def _stats(execution: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from ork_provider.cloud_run.job import CloudRunJob, read_job_name
 from ork_provider.cloud_run.overrides import check_overrides, to_overrides, with_marker
 from ork_provider.cloud_run.service import CloudRunService, OverridesRefused
 from ork_provider.errors import InvalidJob, TryAgain, UnknownOutcome
-from ork_provider.google.api import GOOGLE_CONNECTION
+from ork_provider.google.api import GOOGLE_CONNECTION, sentence
+from ork_provider.google.arguments import read_project
 from ork_provider.operator import JobOperator
 from ork_provider.templates import is_template
 from ork_provider.trigger import JobTrigger
@@ -51,8 +52,8 @@ class CloudRunJobOperator(JobOperator):
     :param job_name: the Cloud Run job, which exists already; its full resource name is good too
     :param project_id: project of the job; default: the connection's
     :param overrides: what is different for this execution: ``args`` (list), ``env`` (dict), ``task_count``,
-        ``timeout`` of a task (seconds, a timedelta or ``"600s"``) and ``container``, where the job has several; or
-        the API's own form (https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs/run#Overrides)
+        ``timeout`` of a task (seconds, a timedelta, ``"600s"`` or ``{"seconds": 600}``) and ``container``, where the
+        job has several; or the API's own form (https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs/run#Overrides)
     :param gcp_conn_id: Airflow connection of type ``google_cloud_platform``
     :param impersonation_chain: service account to act as, or a chain of them
     """
@@ -94,10 +95,12 @@ class CloudRunJobOperator(JobOperator):
     def _check_place(self) -> None:
         for name, expected in (("region", "a region"), ("job_name", "the name of a Cloud Run job")):
             value = getattr(self, name)
-            if not is_template(value) and (not isinstance(value, str) or not value):
+            if not is_template(value) and (not isinstance(value, str) or not value.strip()):
                 raise self.bad_argument(name, expected, value)
-        if self.project_id is not None and not is_template(self.project_id) and not isinstance(self.project_id, str):
-            raise self.bad_argument("project_id", "a project id, or None", self.project_id)
+        self._given_project()
+
+    def _given_project(self) -> str | None:
+        return read_project(self.project_id, f"{self}: project_id")
 
     def build_request(self, context: Context) -> dict[str, Any]:
         """See JobOperator; what was a template when the DAG was parsed is checked now, before anything is sent."""
@@ -106,11 +109,12 @@ class CloudRunJobOperator(JobOperator):
         if "/" in named.get("job_name", "/"):
             expected = "a name, or projects/.../locations/.../jobs/..."
             raise self.bad_argument("job_name", expected, self.job_name)
-        for field, given in (("project", self.project_id), ("region", self.region)):
+        project = self._given_project()
+        for field, given in (("project", project), ("region", self.region)):
             if given and named.get(field, given) != given:
                 raise InvalidJob(f"{self}: job_name is in {field} {named[field]!r}, but {given!r} is given.")
         return {
-            "project_id": named.get("project") or self.project_id,
+            "project_id": named.get("project") or project,
             "region": self.region,
             "job_name": named["job_name"],
             "overrides": to_overrides(self.overrides, f"{self}.overrides"),
@@ -139,7 +143,7 @@ class CloudRunJobOperator(JobOperator):
             return await service.run(attempt.place, {})
         except TryAgain as exc:
             if exc.processed:
-                raise UnknownOutcome(f"{UNMARKED} Look for it in Cloud Run. {exc}") from exc
+                raise UnknownOutcome(f"{UNMARKED} Look for it in Cloud Run. {sentence(exc)}") from exc
             raise
 
     async def find_job(self, attempt: Attempt, request: Mapping[str, Any], worker: Worker) -> CloudRunJob | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from ork_provider.errors import InvalidJob
+from ork_provider.google.arguments import to_duration
 from ork_provider.job import describe
 from ork_provider.templates import holds_template, is_template
 
@@ -25,8 +25,8 @@ TASKS = 10_000
 def to_overrides(given: Any, where: str) -> dict[str, Any]:
     """Return overrides in the API's form.
 
-    :param given: ``args``, ``env``, ``container``, ``task_count``, ``timeout`` (seconds, a timedelta or ``"600s"``);
-        or the API's keys in either spelling (``containerOverrides``, ``container_overrides``, ...)
+    :param given: ``args``, ``env``, ``container``, ``task_count``, ``timeout`` (seconds, a timedelta, ``"600s"`` or
+        ``{"seconds": 600}``); or the API's keys in either spelling (``taskCount``, ``task_count``, ...)
     :param where: how an error names the argument
     :raises InvalidJob: naming the field
     """
@@ -34,7 +34,7 @@ def to_overrides(given: Any, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(given, Mapping):
         raise InvalidJob(f"{where}: expected a dict, got {describe(given)}.")
-    named = _spelled(given)
+    named = _spelled(given, where)
     if unknown := sorted(set(named) - set(_READERS)):
         known = ", ".join(sorted(_READERS))
         raise InvalidJob(f"{where}: unknown key(s) {', '.join(unknown)}; known: {known}.")
@@ -52,9 +52,13 @@ def check_overrides(given: Any, where: str) -> None:
     to_overrides({key: value for key, value in given.items() if not holds_template(value)}, where)
 
 
-def _spelled(given: Mapping[str, Any]) -> dict[str, Any]:
+def _spelled(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the keys as the API spells them."""
-    return {_SPELLINGS.get(str(key), str(key)): value for key, value in given.items()}
+    named = {_SPELLINGS.get(str(key), str(key)): value for key, value in given.items()}
+    if len(named) < len(given):
+        twice = sorted(key for key, name in _SPELLINGS.items() if key in given and name in given)
+        raise InvalidJob(f"{where}: {', '.join(twice)} is given twice, in two spellings.")
+    return named
 
 
 def _assembled(read: dict[str, Any]) -> dict[str, Any]:
@@ -113,15 +117,12 @@ def _task_count(value: Any, where: str) -> int:
 
 
 def _timeout(value: Any, where: str) -> str:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)s?\s*", value)):
-        seconds = float(found[1])
-    good = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 1 <= seconds < float("inf")
-    if not good:
+    duration = None if holds_template(value) else to_duration(value)
+    if duration is None or float(duration[:-1]) < 1:
         raise InvalidJob(
             f"{where}: expected seconds (1 or more), a timedelta or a text such as '600s', got {describe(value)}."
         )
-    return f"{round(seconds, 3):f}".rstrip("0").rstrip(".") + "s"
+    return str(duration)
 
 
 def _containers(value: Any, where: str) -> list[dict[str, Any]]:
@@ -133,7 +134,7 @@ def _containers(value: Any, where: str) -> list[dict[str, Any]]:
 def _container(item: Any, where: str) -> dict[str, Any]:
     if not isinstance(item, Mapping):
         raise InvalidJob(f"{where}: expected a dict, got {describe(item)}.")
-    named = _spelled(item)
+    named = _spelled(item, where)
     if unknown := sorted(set(named) - set(_PARTS)):
         raise InvalidJob(f"{where}: unknown key(s) {', '.join(unknown)}; known: {', '.join(sorted(_PARTS))}.")
     return {key: _PARTS[key](value, f"{where}[{key!r}]") for key, value in named.items()}

@@ -13,9 +13,10 @@ from urllib.parse import quote
 from ork_provider.cloud_run.job import STATUS_FIELDS, CloudRunJob, read_execution
 from ork_provider.cloud_run.overrides import holds_marker, name_container, needs_name
 from ork_provider.errors import BadRequest, NotFound, TryAgain
-from ork_provider.google.api import ApiName, read_answer, read_object
+from ork_provider.google.api import ApiName, read_answer, read_error, read_object, sentence
 from ork_provider.google.service import GoogleService
 from ork_provider.job import JobStatus, describe
+from ork_provider.session import Response
 
 PAGE = 100
 PAGES = 10
@@ -61,10 +62,10 @@ class CloudRunService(GoogleService):
         try:
             return _read_started(read_object(asked, response), place)
         except NotFound as exc:
-            raise BadRequest(f"{exc}. Check project_id, region and job_name.") from exc
+            raise BadRequest(f"{sentence(exc)} Check project_id, region and job_name.") from exc
         except BadRequest as exc:
-            if response.status == 403 and overrides and _is_for_overrides(str(exc)):
-                raise OverridesRefused(f"{exc}. Overrides need run.jobs.runWithOverrides.") from exc
+            if overrides and _is_for_overrides(response):
+                raise OverridesRefused(f"{sentence(exc)} Overrides need run.jobs.runWithOverrides.") from exc
             if response.status != 400 or not needs_name(overrides):
                 raise
             first = await self._first_of_several(place, exc)
@@ -86,7 +87,16 @@ class CloudRunService(GoogleService):
         return str(names[0])
 
     async def find(self, place: Mapping[str, str], marker: str, pages: int = PAGES) -> CloudRunJob | None:
-        """Return the execution that was started with a marker, if there is one among the newest."""
+        """Return the execution that was started with a marker, if there is one among the newest.
+
+        There is none of a Cloud Run job that does not exist (any more).
+        """
+        try:
+            return await self._search(place, marker, pages)
+        except NotFound:
+            return None
+
+    async def _search(self, place: Mapping[str, str], marker: str, pages: int) -> CloudRunJob | None:
         token = ""
         for _ in range(pages):
             more = {"pageToken": token} if token else {}
@@ -101,12 +111,8 @@ class CloudRunService(GoogleService):
         return None
 
     async def cancel(self, job: CloudRunJob) -> None:
-        """Stop with executions.cancel, which refuses an execution that has ended."""
-        try:
-            await self.api.call("POST", f"{path_of(job)}:cancel", json={})
-        except BadRequest:
-            if not (await self.check(job)).state.final:
-                raise
+        """Stop with executions.cancel, which refuses an execution that has ended or is being cancelled."""
+        await self.stop(job, f"{path_of(job)}:cancel")
 
 
 def job_path(place: Mapping[str, str]) -> str:
@@ -121,10 +127,21 @@ def path_of(job: CloudRunJob) -> str:
     return f"{job_path(place)}/executions/{quote(job.execution_id, safe='')}"
 
 
-def _is_for_overrides(message: str) -> bool:
-    """Whether a 403 may be for the overrides: it names their permission, or none."""
-    named = re.findall(r"\brun\.(?:jobs|executions)\.[A-Za-z]+", message)
-    return not named or "run.jobs.runWithOverrides" in named
+_PERMISSION = re.compile(r"\b(?:run|iam)\.(?!googleapis|gserviceaccount)[A-Za-z]+\.[A-Za-z]+")
+
+
+def _is_for_overrides(response: Response) -> bool:
+    """Whether a refusal may be for the overrides: it names their permission, or speaks of one without a name.
+
+    A 403 may also say that the API is disabled, or that a policy or the token's scopes forbid the call.
+    """
+    if response.status != 403:
+        return False
+    error = read_error(response)
+    said = f"{error.get('message')} {error.get('details')}"
+    if named := _PERMISSION.findall(said):
+        return "run.jobs.runWithOverrides" in named
+    return re.search(r"permission|not authorized|forbidden", said, re.IGNORECASE) is not None
 
 
 def _read_started(operation: Mapping[str, Any], place: Mapping[str, str]) -> CloudRunJob:

@@ -201,6 +201,7 @@ class FakeCloudRun(GoogleServer):
             work=work,
             clock=self.clock,
             creator=creator,
+            listed_at=now + outcome.appears_after,
         )
         self._stored[execution.name] = execution
         self.started.append(execution)
@@ -233,6 +234,8 @@ class FakeCloudRun(GoogleServer):
         if execution.done:
             message = f"Execution '{execution.execution_id}' has already completed and cannot be cancelled."
             raise refuse("FAILED_PRECONDITION", message)
+        if execution.cancelled_at is not None:
+            raise refuse("FAILED_PRECONDITION", f"Execution '{execution.execution_id}' is already being cancelled.")
         execution.cancel()
         return self._answer(request, self._operate(execution))
 
@@ -254,12 +257,15 @@ class FakeCloudRun(GoogleServer):
 
     def _list(self, request: RecordedRequest, project: str, region: str, job: str) -> Answer:
         """List newest first; a page token is the number of the last execution shown."""
+        self._template(project, region, job)  # 404 for a job that does not exist
         size, before = check.page_of(request)
         parent = f"projects/{project}/locations/{region}"
         found = [
             execution
             for execution in reversed(list(self._stored.values()))
-            if (execution.parent, execution.job_name) == (parent, job) and (before is None or execution.number < before)
+            if (execution.parent, execution.job_name) == (parent, job)
+            and (before is None or execution.number < before)
+            and execution.listed_at <= self.clock()
         ]
         shown = found[:size]
         answer: dict[str, Any] = {"executions": [self._resource(execution) for execution in shown]} if shown else {}

@@ -20,6 +20,7 @@ class ExecutionOutcome:
     The `tasks` (unless the request says how many) end one after the other: first those that fail, then the good
     ones. `retried` tasks have been retried at least once. `cancelled` ones are given up after a failure of others.
     `message` is the service's own when tasks fail. `cancelling` is how long an execution runs on after a cancel.
+    Until `appears_after` seconds have passed it is not listed, though it can be asked for.
     """
 
     pending: float = 0.2
@@ -30,6 +31,7 @@ class ExecutionOutcome:
     cancelled: int = 0
     message: str = ""
     cancelling: float = 0.0
+    appears_after: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class ScriptedTasks(TimedWork[ExecutionOutcome]):
 
 @dataclass(eq=False)
 class FakeExecution:
-    """One stored execution. `created_at`, `cancelled_at` and `ended_at` are readings of the fake's clock in seconds."""
+    """One stored execution. Times such as `created_at` and `listed_at` are readings of the fake's clock in seconds."""
 
     number: int
     project: str
@@ -128,6 +130,7 @@ class FakeExecution:
     work: Work
     clock: Callable[[], float]
     creator: str = ""
+    listed_at: float = 0.0
     cancelled_at: float | None = None
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
 
@@ -182,13 +185,16 @@ class FakeExecution:
 
 
 def resource(execution: FakeExecution, epoch_ms: Callable[[float], int]) -> dict[str, Any]:
-    """Render the execution as the API does; numbers that are 0 are left out, as in all of Google's JSON."""
+    """Render the execution as the API does; numbers that are 0 are left out, as in all of Google's JSON.
+
+    One that was cancelled before it started has no completionTime; only its condition tells that it has ended.
+    """
     state, counts = execution.state, execution.counts
     now = execution.clock()
     times = {
         "createTime": execution.created_at,
         "startTime": execution.work.started_at,
-        "completionTime": execution.work.ended_at if execution.done else NEVER,
+        "completionTime": execution.work.ended_at if execution.done and execution.work.started_at < NEVER else NEVER,
     }
     numbers = {
         "taskCount": execution.task_count,

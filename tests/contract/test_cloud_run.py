@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -18,7 +19,7 @@ from ork_provider.cloud_run import operator as cloud_run_operator
 from ork_provider.cloud_run import service as cloud_run_service
 from ork_provider.cloud_run.job import read_execution
 from ork_provider.cloud_run.overrides import MARKER, to_overrides
-from ork_provider.errors import BadRequest, InvalidJob, JobCancelled, JobFailed, TryAgain
+from ork_provider.errors import BadRequest, InvalidJob, JobCancelled, JobFailed, TimedOut, TryAgain
 from ork_provider.job import JobState, job_from_dict, load
 from ork_provider.service import Services
 from ork_provider.session import HttpxDoor, Session
@@ -131,6 +132,60 @@ async def test_states_and_progress(cloud_run: FakeCloudRun, ticks: Ticks) -> Non
     await session.close()
 
 
+def test_cancelled_before_the_start(cloud_run: FakeCloudRun, ticks: Ticks) -> None:
+    """An execution that is cancelled while it is PENDING has no completionTime, and has ended all the same."""
+    task, operator = Task(), nightly()
+    deferred = task.start(operator)
+    only_one(cloud_run).cancel()
+    with pytest.raises(JobCancelled, match=r"0 of 1 tasks succeeded, 1 cancelled"):
+        task.resume(operator, deferred)
+
+
+def refused(code: int, status: str) -> Fault:
+    return Fault.status(code, body={"error": {"code": code, "message": "Not now.", "status": status}})
+
+
+@pytest.mark.parametrize(("code", "status"), [(409, "ABORTED"), (400, "FAILED_PRECONDITION")])
+def test_cancel_that_is_put_off(cloud_run: FakeCloudRun, code: int, status: str) -> None:
+    """A cancel that another change got in the way of is sent again until the execution stops."""
+    cloud_run.script("nightly", ExecutionOutcome(pending=0, running=60))
+    cloud_run.fail(refused(code, status), on="POST *:cancel")
+    with pytest.raises(TimedOut, match="cancelled, and the service confirms"):
+        Task().run(nightly(timeout=0.3))
+    assert [call.status for call in cloud_run.calls("POST", "*:cancel")] == [code, 200]
+
+
+async def test_cancel_that_is_refused_for_good(cloud_run: FakeCloudRun) -> None:
+    """Any other refusal of a cancel is final as long as the execution runs."""
+    session, services = opened()
+    job = await (await service_of(services)).run(PLACE, {})
+    for code, status in ((403, "PERMISSION_DENIED"), (400, "INVALID_ARGUMENT")):
+        cloud_run.fail(refused(code, status), on="POST *:cancel")
+        with pytest.raises(BadRequest, match="Not now"):
+            await services.cancel(job)
+    await session.close()
+
+
+async def test_cancel_of_an_execution_that_is_being_cancelled(cloud_run: FakeCloudRun, ticks: Ticks) -> None:
+    """Cloud Run refuses a second cancel (400) while the containers stop; that is as good as a cancel."""
+    cloud_run.script("nightly", ExecutionOutcome(pending=0, running=60, cancelling=6))
+    session, services = opened()
+    job = await (await service_of(services)).run(PLACE, {})
+    assert [await services.cancel(job) for _ in range(2)] == [True, True]
+    assert [call.status for call in cloud_run.calls("POST", "*:cancel")] == [200, 400]
+    assert (await services.check(job)).remote_state == "CANCELLING"
+    ticks.seconds += 6
+    assert (await services.check(job)).state is JobState.CANCELLED
+    await session.close()
+
+
+def test_start_that_is_aborted(cloud_run: FakeCloudRun) -> None:
+    """A 409 with the status ABORTED had no effect: the start is sent again, and no execution is looked for."""
+    cloud_run.fail(refused(409, "ABORTED"), on=RUN)
+    assert Task().run(nightly())["state"] == "succeeded"
+    assert (len(cloud_run.started), len(cloud_run.calls("GET", "*/executions"))) == (1, 0)
+
+
 async def test_cancel_of_an_execution_that_has_ended(cloud_run: FakeCloudRun) -> None:
     """Cloud Run refuses to cancel what has ended (400); that is as good as a cancel."""
     cloud_run.script("nightly", ExecutionOutcome(pending=0, running=0))
@@ -173,17 +228,62 @@ def test_verdict_is_by_counts(execution: dict[str, Any], state: JobState) -> Non
     assert read_execution(execution).state is state
 
 
-def test_answer_that_contradicts_itself() -> None:
+def completed(state: str, **said: str) -> dict[str, Any]:
+    return {"conditions": [{"type": "Completed", "state": f"CONDITION_{state}", **said}]}
+
+
+PULL = {"reason": "CONTAINER_MISSING", "message": "Image 'x' not found."}
+
+
+@pytest.mark.parametrize(
+    ("execution", "state"),
+    [
+        ({"cancelledCount": 2, **completed("FAILED", executionReason="CANCELLED")}, JobState.CANCELLED),
+        (completed("FAILED", **PULL), JobState.FAILED),
+        ({"succeededCount": 2, **completed("SUCCEEDED")}, JobState.SUCCEEDED),
+        ({"succeededCount": 1, **completed("RECONCILING")}, JobState.RUNNING),
+        (completed("PENDING"), JobState.RUNNING),
+    ],
+)
+def test_condition_ends_an_execution_too(execution: dict[str, Any], state: JobState) -> None:
+    """What never started, cancelled or without its image, has no completionTime: its condition says that it ended."""
+    assert read_execution({"taskCount": 2, **execution}).state is state
+
+
+@pytest.mark.parametrize("ended", [ENDED, {"taskCount": 2}], ids=["completionTime", "condition"])
+def test_answer_that_contradicts_itself(ended: dict[str, Any]) -> None:
     """A success whose tasks are not counted yet is asked for again: neither a success nor a failure."""
-    conditions = [{"type": "Completed", "state": "CONDITION_SUCCEEDED"}]
     with pytest.raises(TryAgain, match="1 of 2 tasks are counted"):
-        read_execution({**ENDED, "succeededCount": 1, "conditions": conditions})
+        read_execution({**ended, "succeededCount": 1, **completed("SUCCEEDED")})
 
 
-def test_cancelled_without_a_reason() -> None:
-    """Without a reason the words of the condition tell a cancel."""
-    conditions = [{"type": "Completed", "state": "CONDITION_FAILED", "message": "Execution cancelled."}]
-    assert read_execution({**ENDED, "cancelledCount": 2, "conditions": conditions}).state is JobState.CANCELLED
+@pytest.mark.parametrize("state", ["RECONCILING", "PENDING"])
+def test_condition_that_lags_behind(state: str) -> None:
+    """An execution that has ended, but whose condition is still open, is asked for again unless all went well."""
+    with pytest.raises(TryAgain, match=f"still CONDITION_{state}"):
+        read_execution({**ENDED, "succeededCount": 1, **completed(state)})
+    assert read_execution({**ENDED, "succeededCount": 2, **completed(state)}).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("cancelled", "condition"),
+    [
+        (1, completed("FAILED", message="Execution cancelled.")),
+        (1, completed("FAILED", executionReason="EXECUTION_REASON_UNDEFINED", message="Execution cancelled.")),
+        (1, completed("FAILED", executionReason="EXECUTION_REASON_UNDEFINED", reason="CANCELLED")),
+        (1, completed("RECONCILING", executionReason="CANCELLING")),
+        (2, completed("FAILED")),
+    ],
+)
+def test_ways_to_tell_a_cancel(cancelled: int, condition: dict[str, Any]) -> None:
+    """The reason tells a cancel; without one the words of the condition do, or that all tasks were cancelled."""
+    assert read_execution({**ENDED, "cancelledCount": cancelled, **condition}).state is JobState.CANCELLED
+
+
+def test_another_reason_is_no_cancel() -> None:
+    """A reason that names something else than a cancel comes before words and counts."""
+    condition = completed("FAILED", executionReason="NON_ZERO_EXIT_CODE", message="cancelled the rest")
+    assert read_execution({**ENDED, "cancelledCount": 2, **condition}).state is JobState.FAILED
 
 
 # The marker -------------------------------------------------------------------------------------------
@@ -222,12 +322,24 @@ def die(operator: Any) -> Any:
     return operator
 
 
-def test_execution_that_is_listed_late(cloud_run: FakeCloudRun) -> None:
+def test_execution_that_is_listed_late(cloud_run: FakeCloudRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the list does not show at once is looked for a second time before anything is sent again."""
+    monkeypatch.setattr(cloud_run_operator, "LOOK_AGAIN", 0.5)
+    cloud_run.script("nightly", ExecutionOutcome(pending=0, running=1, appears_after=0.4))
     cloud_run.fail(Fault.reset(after=True), on=RUN)
-    cloud_run.fail(Fault.status(200, body={}), on=LIST)
     assert Task().run(nightly())["state"] == "succeeded"
-    assert len(cloud_run.started) == 1
+    assert (len(cloud_run.started), len(cloud_run.calls("GET", "*/executions"))) == (1, 2)
+
+
+async def test_execution_of_a_job_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Cloud Run job that does not exist has no executions: nothing is found, which is no error."""
+    with FakeCloudRun(jobs={}) as fake:
+        for name, value in fake.connections().items():
+            monkeypatch.setenv(name, value)
+        session, services = opened()
+        assert await (await service_of(services)).find(PLACE, "marker") is None
+        assert [call.status for call in fake.calls("GET")] == [404]
+        await session.close()
 
 
 @pytest.mark.parametrize("answer", [{}, {"metadata": {}}, {"metadata": {"name": "projects/p"}}])
@@ -300,11 +412,35 @@ def test_overrides_without_the_permission(unmarked: FakeCloudRun) -> None:
     assert not unmarked.started
 
 
+def test_refusals_read_well(unmarked: FakeCloudRun) -> None:
+    """Google's words end with a full stop; ours do not add another."""
+    with pytest.raises(BadRequest, match=r"not exist\)\. Overrides need"):
+        Task().run(nightly(overrides={"task_count": 2}))
+
+
 def test_other_refusal_is_not_taken_for_it(cloud_run: FakeCloudRun) -> None:
     """A 403 that names another permission is final, and nothing is sent without the marker."""
     cloud_run.fail(Fault.google(403, "forbidden", "Permission 'run.jobs.run' denied on resource 'x'."), on=RUN)
     with pytest.raises(BadRequest, match=r"'run\.jobs\.run' denied"):
         Task().run(nightly())
+    assert len(cloud_run.calls("POST")) == 1
+
+
+OTHER_REFUSALS = (
+    "Cloud Run Admin API has not been used in project 1 before or it is disabled.",
+    "Request had insufficient authentication scopes.",
+    "Permission 'iam.serviceaccounts.actAs' denied on service account x@p.iam.gserviceaccount.com.",
+    "Request is prohibited by organization's policy.",
+)
+
+
+@pytest.mark.parametrize("words", OTHER_REFUSALS)
+def test_refusal_that_is_for_no_permission_of_the_job(cloud_run: FakeCloudRun, words: str) -> None:
+    """An API that is disabled, scopes, policies, other permissions: leaving the marker out cannot help."""
+    cloud_run.fail(Fault.status(403, body={"error": {"code": 403, "message": words}}), on=RUN)
+    with pytest.raises(BadRequest, match=re.escape(words)) as caught:
+        Task().run(nightly(overrides={"args": ["x"]}))
+    assert "runWithOverrides" not in str(caught.value)
     assert len(cloud_run.calls("POST")) == 1
 
 
@@ -405,6 +541,8 @@ ENV = [{"name": "DAY", "value": "1"}]
         ({"timeout": timedelta(minutes=10)}, {"timeout": "600s"}),
         ({"timeout": "600"}, {"timeout": "600s"}),
         ({"timeout": "600s"}, {"timeout": "600s"}),
+        ({"timeout": {"seconds": 60}}, {"timeout": "60s"}),
+        ({"timeout": {"seconds": "60", "nanos": 500000000}}, {"timeout": "60.5s"}),
         ({"args": ["a"], "env": {"DAY": "1"}}, {"containerOverrides": [{"args": ["a"], "env": ENV}]}),
         ({"args": []}, {"containerOverrides": [{"args": [], "clearArgs": True}]}),
         ({"container": "c", "args": ["a"]}, {"containerOverrides": [{"name": "c", "args": ["a"]}]}),
@@ -435,6 +573,9 @@ def test_forms_of_overrides(given: Any, sent: dict[str, Any]) -> None:
         ({"task_count": "many"}, r"overrides\['taskCount'\]"),
         ({"timeout": "soon"}, r"overrides\['timeout'\]: expected seconds"),
         ({"timeout": 0}, r"overrides\['timeout'\]"),
+        ({"timeout": {"minutes": 1}}, r"overrides\['timeout'\]"),
+        ({"taskCount": 1, "task_count": 2}, "overrides: task_count is given twice, in two spellings"),
+        ({"containerOverrides": [{"clearArgs": True, "clear_args": True}]}, "clear_args is given twice"),
         ({"args": "--verbose"}, r"overrides\['args'\]: expected a list of texts"),
         ({"args": [1]}, r"overrides\['args'\]"),
         ({"env": {"N": 1}}, r"overrides\['env'\]\['N'\]: expected a text"),
@@ -514,10 +655,16 @@ def test_region_and_job_name_are_required(name: str, value: Any) -> None:
         nightly(**{name: value})
 
 
-def test_project_id_is_a_text() -> None:
-    """A project that is no text is refused by name."""
+@pytest.mark.parametrize("value", [0, 1.5, True, ["p"], " "])
+def test_bad_project_id(value: Any) -> None:
+    """What is neither a project's id nor its number is refused by name."""
     with pytest.raises(InvalidJob, match="project_id must be"):
-        nightly(project_id=7)
+        nightly(project_id=value)
+
+
+def test_project_number(cloud_run: FakeCloudRun) -> None:
+    """A project's number, which native rendering makes an int, is as good as its id."""
+    assert Task().run(nightly(project_id=123456))["project"] == "123456"
 
 
 def test_project_of_the_connection_or_an_error(cloud_run: FakeCloudRun, monkeypatch: pytest.MonkeyPatch) -> None:

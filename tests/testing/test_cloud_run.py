@@ -89,12 +89,13 @@ def test_tasks_end_one_after_the_other(cloud_run: FakeCloudRun, api: httpx.Clien
 
 
 def test_cancel(cloud_run: FakeCloudRun, api: httpx.Client, ticks: Ticks) -> None:
-    """What has not ended is cancelled, after a while if the script says so; a second cancel of the end is refused."""
+    """What has not ended is cancelled, after a while if the script says so; a second cancel is refused."""
     cloud_run.script("nightly", ExecutionOutcome(0, 10, tasks=2, cancelling=3))
     path = run(api)
     ticks.seconds += 6
     assert "done" not in api.post(f"{path}:cancel", json={}).json()
     assert completed(api.get(path).json())["executionReason"] == "CANCELLING"
+    assert api.post(f"{path}:cancel", json={}).json()["error"]["status"] == "FAILED_PRECONDITION"
     ticks.seconds += 3
     end = api.get(path).json()
     assert (end["succeededCount"], end["cancelledCount"]) == (1, 1)
@@ -105,11 +106,12 @@ def test_cancel(cloud_run: FakeCloudRun, api: httpx.Client, ticks: Ticks) -> Non
 
 
 def test_cancel_before_the_start(cloud_run: FakeCloudRun, api: httpx.Client) -> None:
-    """An execution that was cancelled while it was PENDING never started."""
+    """An execution that was cancelled while it was PENDING never started; only its condition says that it ended."""
     path = run(api, taskCount=3)
     api.post(f"{path}:cancel", json={})
     end = api.get(path).json()
-    assert (end["cancelledCount"], "startTime" in end, "completionTime" in end) == (3, False, True)
+    assert (end["cancelledCount"], "startTime" in end, "completionTime" in end) == (3, False, False)
+    assert (completed(end)["state"], completed(end)["executionReason"]) == ("CONDITION_FAILED", "CANCELLED")
 
 
 def test_list_is_newest_first_and_in_pages(cloud_run: FakeCloudRun, api: httpx.Client) -> None:
@@ -125,6 +127,16 @@ def test_list_is_newest_first_and_in_pages(cloud_run: FakeCloudRun, api: httpx.C
             break
     assert seen == paths[::-1]
     assert api.get("/jobs/weekly/executions").json() == {}
+
+
+def test_execution_that_is_listed_late(cloud_run: FakeCloudRun, api: httpx.Client, ticks: Ticks) -> None:
+    """A script may keep an execution out of the list for a while; it can be asked for meanwhile."""
+    cloud_run.script("nightly", ExecutionOutcome(appears_after=3))
+    path = run(api)
+    assert api.get("/jobs/nightly/executions").json() == {}
+    assert api.get(path).status_code == 200
+    ticks.seconds += 3
+    assert len(api.get("/jobs/nightly/executions").json()["executions"]) == 1
 
 
 def test_fields_mask(api: httpx.Client) -> None:
@@ -176,7 +188,8 @@ def test_jobs(cloud_run: FakeCloudRun, api: httpx.Client) -> None:
 def test_job_that_is_not_there() -> None:
     """With `jobs` given no other job exists."""
     with FakeCloudRun(jobs={"nightly": ["main"]}) as server:
-        for method, path in (("GET", "jobs/hourly"), ("POST", "jobs/hourly:run"), ("GET", "jobs/nightly/executions/x")):
+        asked = ("jobs/hourly", "jobs/hourly/executions", "jobs/nightly/executions/x")
+        for method, path in (*(("GET", path) for path in asked), ("POST", "jobs/hourly:run")):
             answer = httpx.request(method, f"{server.url}/v2/{PARENT}/{path}")
             assert (answer.status_code, answer.json()["error"]["status"]) == (404, "NOT_FOUND")
 
