@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,11 +15,11 @@ from ork_provider.dqops.outcome import DqopsQualityIssue, Gate
 from ork_provider.dqops.requests import Call
 from ork_provider.dqops.service import DqopsService
 from ork_provider.dqops.trigger import DqopsJobTrigger
-from ork_provider.dqops.values import Argument, RuleSeverityLevel, plain
+from ork_provider.dqops.values import Argument, RuleSeverityLevel, plain, read_text
 from ork_provider.errors import InvalidJob, TryAgain, UnknownOutcome
 from ork_provider.job import Job, JobStatus, describe, describe_job
 from ork_provider.operator import JobOperator, WaitOperator
-from ork_provider.operator.wait import to_seconds
+from ork_provider.operator.arguments import to_seconds
 from ork_provider.templates import holds_template
 from ork_provider.waiting import TIMEOUT
 
@@ -36,9 +35,6 @@ WAIT_TIMEOUT = 120
 KEY_LIMIT = 150
 """Characters of a business key that we make; DQOps names no limit."""
 
-LOOK_AGAIN = 1.0
-"""Seconds after which a job that is not found is looked for once more: DQOps lists a new job a moment later."""
-
 
 class DqopsOperator(WaitOperator):
     """Waits for DQOps jobs, each try for so long; base of what starts a job and of what watches one.
@@ -48,7 +44,7 @@ class DqopsOperator(WaitOperator):
     :param wait_timeout: seconds or timedelta that one try waits; None: without a limit. A next try waits anew. If
         ``timeout`` is given, that counts instead
     :param fail_on_timeout: whether a try that has waited that long fails; if not, it succeeds and returns the
-        job with the state ``running``
+        job with the state ``running``. Not together with ``cancel_on_timeout=True``
     """
 
     trigger_class = DqopsJobTrigger
@@ -71,13 +67,25 @@ class DqopsOperator(WaitOperator):
             self.check_seconds("wait_timeout", to_seconds(wait_timeout))
         if base_url is not None and not holds_template(base_url):
             check_base_url(base_url, f"{self}.base_url")
+        if self.cancel_on_timeout and not fail_on_timeout:
+            raise self.bad_argument("cancel_on_timeout", "False with fail_on_timeout=False", self.cancel_on_timeout)
 
-    def _new_deadline(self) -> datetime | None:
-        deadline = super()._new_deadline()
+    def _end_of_try(self, limit: datetime | None) -> datetime | None:
+        """Return when a wait ends that begins now: after ``wait_timeout``, if that is before its limit."""
         if self.timeout is not None or self.wait_timeout is None:
-            return deadline
+            return limit
         ours = self.clock.now() + timedelta(seconds=to_seconds(self.wait_timeout))
-        return min(deadline, ours) if deadline else ours
+        return min(limit, ours) if limit else ours
+
+    @property
+    def _job_conn_id(self) -> str | None:
+        """The connection that a job names, so that whoever waits for it asks the right server; not the default."""
+        return None if self.dqops_conn_id == DQOPS_CONNECTION["dqops_conn_id"] else self.dqops_conn_id
+
+    def check_rendered(self) -> None:
+        """Raise InvalidJob for what was a template when the DAG was parsed and makes no sense now."""
+        if self.base_url is not None:
+            check_base_url(self.base_url, f"{self}.base_url")
 
     def _complete(
         self,
@@ -121,6 +129,11 @@ class DqopsGate(DqopsOperator):
         self.min_executed_checks = min_executed_checks
         check_gate(self)
 
+    def check_rendered(self) -> None:
+        """See DqopsOperator."""
+        super().check_rendered()
+        check_gate(self, rendered=True)
+
     async def finish(self, job: Job, status: JobStatus, worker: Worker) -> dict[str, Any]:
         """Hold the results against the gate; only of a job that has run checks."""
         ran_checks = str(status.stats.get("job_type", "")).startswith("run_checks")
@@ -154,26 +167,34 @@ class DqopsJobOperator(DqopsOperator, JobOperator):
     def new_call(self, arguments: Mapping[str, Any]) -> Call:
         """Return the request that starts the job, without a business key."""
 
+    def check_rendered(self) -> None:
+        """See DqopsOperator."""
+        super().check_rendered()
+        self.check_arguments(self.arguments, rendered=True)
+        check_text(self, "job_business_key", self.job_business_key, rendered=True)
+
     def build_request(self, context: Context) -> dict[str, Any]:
         """See JobOperator; what was a template when the DAG was parsed is checked now."""
-        self.check_arguments(self.arguments, rendered=True)
-        if self.base_url is not None:
-            check_base_url(self.base_url, f"{self}.base_url")
-        _, path, params, body = self.new_call({name: getattr(self, name) for name in self.arguments})
+        self.check_rendered()
+        _, path, params, body = self.new_call(read_arguments(self, self.arguments))
         return {"path": path, "params": params, "json": body}
 
     def _find_or_submit(self, start: Start) -> Attempt:
-        """See JobOperator; every try waits for ``wait_timeout`` of its own."""
+        """See JobOperator; every try waits for ``wait_timeout`` of its own, from when its job has been started."""
+        limit = self._new_deadline()
         attempt = super()._find_or_submit(start)
-        return attempt if self.timeout is not None else replace(attempt, deadline=self._new_deadline())
+        return attempt if self.timeout is not None else replace(attempt, deadline=self._end_of_try(limit))
+
+    def _new_job(self, key: str | None) -> DqopsJob:
+        return DqopsJob(job_business_key=key, base_url=self.base_url, conn_id=self._job_conn_id)
 
     async def name_job(self, context: Context, nonce: str, worker: Worker) -> DqopsJob | None:
         """Return the job under a key of ours or the user's; None if another job has the user's key already."""
-        key = self.job_business_key or readable_id(context["ti"], nonce, limit=KEY_LIMIT)
-        job = DqopsJob(job_business_key=key, base_url=self.base_url)
-        if not self.job_business_key:
-            return job
-        known = await (await dqops_service(worker)).find(job)
+        if self.job_business_key is None:
+            return self._new_job(readable_id(context["ti"], nonce, limit=KEY_LIMIT))
+        key = read_text(self.job_business_key)
+        job = self._new_job(key)
+        known = await (await service_of(job, worker)).find(job)
         if known is None:
             return job
         self.log.warning(
@@ -186,31 +207,29 @@ class DqopsJobOperator(DqopsOperator, JobOperator):
 
     async def submit(self, attempt: Attempt, request: Mapping[str, Any], context: Context, worker: Worker) -> DqopsJob:
         """Start the job under its key."""
-        job = attempt.job or DqopsJob(job_business_key=self.job_business_key, base_url=self.base_url)
+        job = attempt.job or self._new_job(read_text(self.job_business_key))
         assert isinstance(job, DqopsJob)
         params = {"jobBusinessKey": job.job_business_key, **request["params"]}
         try:
-            return await (await dqops_service(worker)).submit(job, {**request, "params": params})
+            return await (await service_of(job, worker)).submit(job, {**request, "params": params})
         except TryAgain as exc:
             if attempt.job is None and exc.processed:
                 raise UnknownOutcome(str(exc)) from exc
             raise
 
     async def find_job(self, attempt: Attempt, request: Mapping[str, Any], worker: Worker) -> DqopsJob | None:
-        """Look for a job by its key, twice."""
+        """Look for the job by its key, once; what is found is known by its number from then on.
+
+        DQOps lists a new job a moment after it has started it; JobOperator looks again.
+        """
         if not isinstance(attempt.job, DqopsJob):
             return None
-        service = await dqops_service(worker)
-        found = await service.find(attempt.job)
-        if found is None:
-            await asyncio.sleep(LOOK_AGAIN)
-            found = await service.find(attempt.job)
-        return found
+        return await (await service_of(attempt.job, worker)).find(attempt.job)
 
 
-async def dqops_service(worker: Worker) -> DqopsService:
-    """Return the DQOps service of the operator's connection."""
-    service = await worker.services.open(DqopsService)
+async def service_of(job: DqopsJob, worker: Worker) -> DqopsService:
+    """Return the DQOps service of a job's connection, else of the operator's."""
+    service = await worker.services.of(job)
     assert isinstance(service, DqopsService)
     return service
 
@@ -221,36 +240,45 @@ def check_arguments(operator: Any, table: Mapping[str, Argument], *, rendered: b
         value = getattr(operator, name)
         if value is None or (holds_template(value) and not rendered):
             continue
-        if not argument.accepts(value):
+        if not argument.accepts(argument.read(value) if rendered else value):
             raise _bad(operator, name, argument.expected(), value)
 
 
-def check_gate(operator: Any) -> None:
-    """Raise InvalidJob for a gate that makes no sense."""
-    at = operator.fail_at_severity
-    if at is not None and not holds_template(at) and at not in _LEVELS:
-        raise _bad(operator, "fail_at_severity", f"one of {', '.join(map(repr, _LEVELS))}, or None", at)
-    least = operator.min_executed_checks
-    if type(least) is not int or least < 0:
-        raise _bad(operator, "min_executed_checks", "a number from 0 on", least)
+def read_arguments(operator: Any, table: Mapping[str, Argument]) -> dict[str, Any]:
+    """Return an operator's arguments by name, from what their templates have rendered."""
+    return {name: argument.read(getattr(operator, name)) for name, argument in table.items()}
 
 
-_LEVELS = [level.value for level in RuleSeverityLevel]
+GATE = {
+    "fail_at_severity": Argument("fail_at_severity", RuleSeverityLevel),
+    "fail_on_execution_errors": Argument("fail_on_execution_errors", bool),
+    "min_executed_checks": Argument("min_executed_checks", int, least=0),
+}
+"""Arguments of a gate."""
+
+
+def check_gate(operator: Any, *, rendered: bool = False) -> None:
+    """Raise InvalidJob for a gate that makes no sense; what is still a template is left for later."""
+    check_arguments(operator, GATE, rendered=rendered)
 
 
 def new_gate(operator: Any) -> Gate:
     """Return an operator's gate, from its rendered arguments."""
-    check_gate(operator)
+    check_gate(operator, rendered=True)
+    read = read_arguments(operator, GATE)
     return Gate(
-        fail_at_severity=operator.fail_at_severity,
-        fail_on_execution_errors=operator.fail_on_execution_errors,
-        min_executed_checks=operator.min_executed_checks,
+        fail_at_severity=read["fail_at_severity"],
+        fail_on_execution_errors=bool(read["fail_on_execution_errors"]),
+        min_executed_checks=read["min_executed_checks"] or 0,
     )
 
 
-def check_text(operator: Any, name: str, value: object) -> None:
+def check_text(operator: Any, name: str, value: object, *, rendered: bool = False) -> None:
     """Raise InvalidJob for what is no text, nor will be."""
-    if value is not None and not holds_template(value) and (not isinstance(value, str) or not value):
+    if value is None or (holds_template(value) and not rendered):
+        return
+    text = read_text(value) if rendered else value
+    if not isinstance(text, str) or not text:
         raise _bad(operator, name, "a text, or None", value)
 
 

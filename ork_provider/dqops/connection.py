@@ -74,7 +74,7 @@ class DqopsServer:
         conn = await self._access.connection()
         if conn is None or not await self._is_the_connections(conn):
             return {}
-        key = (conn.password or "").strip()
+        key = check_key((conn.password or "").strip(), self._access.conn_id)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         if domain := read_extra(conn).get("data_domain"):
             headers["Cookie"] = f"DQODataDomain={check_domain(domain, self._access.conn_id)}"
@@ -136,6 +136,13 @@ def host_url(conn: Any) -> str:
         raise BadRequest(f"Airflow connection {conn.conn_id!r}: its host is not a URL: {exc}") from exc
     netloc = f"{parts.netloc}:{conn.port}" if conn.port and not has_port else parts.netloc
     return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
+
+
+def check_key(key: str, conn_id: str) -> str:
+    """Return an API key as a header holds it."""
+    if not re.fullmatch("[ -~]*", key):
+        raise BadRequest(f"Airflow connection {conn_id!r}: its password is no API key: it may hold ASCII only.")
+    return key
 
 
 def check_domain(domain: object, conn_id: str) -> str:

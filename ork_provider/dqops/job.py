@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from ork_provider.errors import InvalidJob, TryAgain
-from ork_provider.job import Job, JobState, JobStatus, describe
+from ork_provider.job import Job, JobState, JobStatus, check_type, describe
 from ork_provider.stats import known, seconds_between
 
 
@@ -32,6 +32,8 @@ class DqopsJob(Job):
     def __post_init__(self) -> None:
         if self.job_id is not None and type(self.job_id) is not int:
             raise InvalidJob(f"DqopsJob.job_id: expected a number, got {describe(self.job_id)}.")
+        for name in ("conn_id", "job_business_key", "base_url"):
+            check_type(getattr(self, name), str | None, f"DqopsJob.{name}")
         if self.job_id is None and not self.job_business_key:
             raise InvalidJob("A DQOps job needs job_id or job_business_key.")
         if self.base_url is not None:

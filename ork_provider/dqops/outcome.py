@@ -29,6 +29,10 @@ class DqopsQualityIssue(FailedForGood):
     """The checks ran, and found what the task must not pass."""
 
 
+class InvalidForGood(InvalidJob, AirflowFailException):
+    """An argument makes no sense now that it is rendered; waiting again would render the same."""
+
+
 class DqopsNoJob(InvalidJob, AirflowFailException):
     """There is no job to wait for; waiting again cannot help."""
 

@@ -19,6 +19,7 @@ from ork_provider.dqops.values import (
     RunChecksTarget,
     StatisticsCollectorTarget,
     plain,
+    spell_time,
 )
 
 Call = tuple[str, str, dict[str, str], Any]
@@ -153,5 +154,5 @@ def spell(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, date):
-        return value.isoformat()
+        return spell_time(value)
     return list(value) if isinstance(value, tuple) else value

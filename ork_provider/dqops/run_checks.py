@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ork_provider.dqops import requests
-from ork_provider.dqops.base import DqopsGate, DqopsJobOperator
+from ork_provider.dqops.base import GATE, DqopsGate, DqopsJobOperator
 from ork_provider.dqops.values import Argument, CheckTarget, CheckTimeScale, CheckType, RunChecksTarget, plain
 
 
@@ -44,7 +44,7 @@ class DqopsRunChecksOperator(DqopsGate, DqopsJobOperator):
         "job_business_key",
         "base_url",
         "dqops_conn_id",
-        "fail_at_severity",
+        *GATE,
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"time_window_filter": "json"}
     arguments: ClassVar[Mapping[str, Argument]] = {**requests.CHECK_FILTERS, **requests.RUN_CHECKS}

@@ -55,7 +55,10 @@ class DqopsService(Service):
             entry = await self.get(job)
         except NotFound:
             return None
-        return replace(job, job_id=read_id(entry) if job.job_id is None else job.job_id)
+        number = read_id(entry) if job.job_id is None else job.job_id
+        if number is None:
+            raise TryAgain(f"{job}: the answer names no job: {describe(entry)}")
+        return replace(job, job_id=number)
 
     async def submit(self, job: DqopsJob, request: Mapping[str, Any]) -> DqopsJob:
         """Send a request that starts a job. Unlike other services', a repeated one starts another: see ``find``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from ork_provider.dqops import requests
-from ork_provider.dqops.base import WAIT_TIMEOUT, check_arguments, check_gate, dqops_service, new_gate
+from ork_provider.dqops.base import GATE, WAIT_TIMEOUT, check_arguments, check_gate, new_gate, read_arguments
 from ork_provider.dqops.connection import DQOPS_CONNECTION
 from ork_provider.dqops.job import check_base_url, read_counts
 from ork_provider.dqops.outcome import DqopsQualityIssue
+from ork_provider.dqops.service import DqopsService
 from ork_provider.dqops.values import Argument, CheckTimeScale, RuleSeverityLevel, plain
 from ork_provider.errors import BadRequest, InvalidJob, NotFound, TryAgain
 from ork_provider.job import describe
-from ork_provider.operator.wait import to_seconds
+from ork_provider.operator.arguments import to_seconds
 from ork_provider.templates import holds_template
 from ork_provider.trigger import read_seconds
 from ork_provider.waiting import Clock, Policy, SystemClock, keep_trying
@@ -51,7 +53,9 @@ class DqopsAssertTableStatusOperator(BaseOperator):
     :param quality_dimension: only this data quality dimension
     :param base_url: base URL of the server; default: the connection's
     :param dqops_conn_id: Airflow connection of type ``dqops``; ``dqops_default`` need not be defined
-    :param wait_timeout: seconds or timedelta for which a server that does not answer is asked again
+    :param wait_timeout: seconds or timedelta for which a try waits for an answer, asking again after errors that may
+        pass; None: 600 seconds
+    :param timeout: the same, and counts instead of ``wait_timeout`` if it is given
     :param fail_on_timeout: whether the task fails if DQOps has not answered by then; if not, it returns None
     :param fail_at_severity: severity from which on the task fails; None: never
     :param fail_on_execution_errors: fail, too, if checks could not be run
@@ -63,7 +67,7 @@ class DqopsAssertTableStatusOperator(BaseOperator):
         *requests.TABLE_STATUS,
         "base_url",
         "dqops_conn_id",
-        "fail_at_severity",
+        *GATE,
     )
     ui_color = "#e3f3f1"
     clock: Clock = SystemClock()
@@ -87,7 +91,8 @@ class DqopsAssertTableStatusOperator(BaseOperator):
         quality_dimension: str | None = None,
         base_url: str | None = None,
         dqops_conn_id: str = DQOPS_CONNECTION["dqops_conn_id"],
-        wait_timeout: timedelta | float = WAIT_TIMEOUT,
+        wait_timeout: timedelta | float | None = WAIT_TIMEOUT,
+        timeout: timedelta | float | None = None,
         fail_on_timeout: bool = True,
         fail_at_severity: RuleSeverityLevel | str | None = RuleSeverityLevel.FATAL,
         fail_on_execution_errors: bool = False,
@@ -112,6 +117,7 @@ class DqopsAssertTableStatusOperator(BaseOperator):
         self.base_url = base_url
         self.dqops_conn_id = dqops_conn_id
         self.wait_timeout = wait_timeout
+        self.timeout = timeout
         self.fail_on_timeout = fail_on_timeout
         self.fail_at_severity = plain(fail_at_severity)
         self.fail_on_execution_errors = fail_on_execution_errors
@@ -120,8 +126,10 @@ class DqopsAssertTableStatusOperator(BaseOperator):
 
     def _check_arguments(self, *, rendered: bool = False) -> None:
         check_arguments(self, {**_PLACE, **requests.TABLE_STATUS}, rendered=rendered)
-        check_gate(self)
-        read_seconds(to_seconds(self.wait_timeout), f"{self}.wait_timeout")
+        check_gate(self, rendered=rendered)
+        for name in ("wait_timeout", "timeout"):
+            if (limit := getattr(self, name)) is not None:
+                read_seconds(to_seconds(limit), f"{self}.{name}")
         for name in _PLACE:
             if not getattr(self, name):
                 raise InvalidJob(f"{self}.{name}: it is empty.")
@@ -149,21 +157,32 @@ class DqopsAssertTableStatusOperator(BaseOperator):
         return status
 
     def _ask(self) -> dict[str, Any]:
-        seconds = float(to_seconds(self.wait_timeout))
         with Worker({"dqops_conn_id": self.dqops_conn_id}) as worker:
-            asking = keep_trying(
-                lambda: self._ask_once(worker),
-                policy=Policy(error_budget=seconds),
-                clock=self.clock,
-                log=self.log,
-                what=f"Asking for the status of {self._table}",
-            )
-            return worker.run(asking)
+            return worker.run(self._ask_in_time(worker))
+
+    async def _ask_in_time(self, worker: Worker) -> dict[str, Any]:
+        """Ask until there is an answer, in all no longer than the limit, however slow the server is."""
+        limit = self.wait_timeout if self.timeout is None else self.timeout
+        policy = Policy() if limit is None else Policy(error_budget=float(to_seconds(limit)))
+        asking = keep_trying(
+            lambda: self._ask_once(worker),
+            policy=policy,
+            clock=self.clock,
+            log=self.log,
+            what=f"Asking for the status of {self._table}",
+        )
+        try:
+            return await asyncio.wait_for(asking, policy.error_budget)
+        except asyncio.TimeoutError as exc:
+            what = f"DQOps did not answer within {policy.error_budget:g} s what the status of {self._table} is"
+            raise TryAgain(what) from exc
 
     async def _ask_once(self, worker: Worker) -> dict[str, Any]:
-        arguments = {name: getattr(self, name) for name in requests.TABLE_STATUS}
-        call = requests.table_status(self.connection_name, self.schema_name, self.table_name, arguments)
-        status = await (await dqops_service(worker)).call(call, self.base_url)
+        connection, schema, table = read_arguments(self, _PLACE).values()
+        call = requests.table_status(connection, schema, table, read_arguments(self, requests.TABLE_STATUS))
+        service = await worker.services.open(DqopsService)
+        assert isinstance(service, DqopsService)
+        status = await service.call(call, self.base_url)
         self._counts(status)
         return status
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ork_provider.dqops.base import DqopsGate, DqopsJobOperator, check_text, dqops_service, new_gate
-from ork_provider.dqops.job import DqopsJob, check_base_url
-from ork_provider.dqops.outcome import DqopsNoJob, without_retries
-from ork_provider.dqops.upstream import jobs_of
-from ork_provider.errors import JobError, JobLost, TryAgain
-from ork_provider.job import Job, JobStatus
-from ork_provider.templates import is_template
+from ork_provider.dqops.base import GATE, DqopsGate, DqopsJobOperator, check_text, service_of
+from ork_provider.dqops.job import DqopsJob
+from ork_provider.dqops.outcome import DqopsNoJob, InvalidForGood, without_retries
+from ork_provider.dqops.upstream import left_by, read_jobs
+from ork_provider.dqops.values import read_text
+from ork_provider.errors import BadRequest, InvalidJob, JobError, JobLost, TryAgain
+from ork_provider.job import Job, JobState, JobStatus
+from ork_provider.templates import holds_template
+from ork_provider.waiting import FAILED, TIMEOUT
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from ork_provider.worker import Worker
+
+LOOK_AGAIN = 2.0
+"""Seconds after which DQOps is asked once more for a number that it does not know, before the job is lost."""
 
 
 class DqopsWaitForJobOperator(DqopsGate):
@@ -35,7 +43,7 @@ class DqopsWaitForJobOperator(DqopsGate):
 
     :param task_id_to_wait_for: id of the task whose job is waited for
     :param job_business_key: key that the job was started with
-    :param job_id: number that DQOps has given the job
+    :param job_id: number that DQOps has given the job; or a result that names jobs, such as ``run_checks.output``
     """
 
     template_fields: Sequence[str] = (
@@ -44,7 +52,7 @@ class DqopsWaitForJobOperator(DqopsGate):
         "job_id",
         "base_url",
         "dqops_conn_id",
-        "fail_at_severity",
+        *GATE,
     )
     ui_color = "#e3f3f1"
 
@@ -53,7 +61,7 @@ class DqopsWaitForJobOperator(DqopsGate):
         *,
         task_id_to_wait_for: str | None = None,
         job_business_key: str | None = None,
-        job_id: int | str | None = None,
+        job_id: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -62,46 +70,72 @@ class DqopsWaitForJobOperator(DqopsGate):
         self.job_id = job_id
         self._check_names()
 
-    def _check_names(self) -> None:
+    def _check_names(self, *, rendered: bool = False) -> None:
         for name in ("task_id_to_wait_for", "job_business_key"):
-            check_text(self, name, getattr(self, name))
-        number = self.job_id
-        if number is None or is_template(number):
-            return
-        if isinstance(number, bool) or not str(number).isdecimal() or not isinstance(number, int | str):
-            raise self.bad_argument("job_id", "a number, as such or as a text", number)
+            check_text(self, name, getattr(self, name), rendered=rendered)
+        if self.job_id is not None and (rendered or not holds_template(self.job_id)):
+            self._read_job_id()
+
+    def _read_job_id(self) -> list[DqopsJob]:
+        """Return the jobs that ``job_id`` names: one by its number, or those of a result."""
+        value = self.job_id
+        if type(value) is int or isinstance(value, str):
+            jobs = [DqopsJob(job_id=int(value))] if re.fullmatch("[0-9]+", str(value)) else []
+        else:
+            jobs = list(dict.fromkeys(read_jobs(value, bare=False)))
+        if not jobs:
+            raise self.bad_argument("job_id", "a number, as such or as a text, or a result that names a job", value)
+        return jobs
+
+    def check_rendered(self) -> None:
+        """See DqopsOperator."""
+        super().check_rendered()
+        self._check_names(rendered=True)
 
     def execute(self, context: Context) -> Any:
         """Find the jobs and wait for them; defer unless they have ended already."""
+        try:
+            wanted = self.wanted_jobs(context)
+        except DqopsNoJob:
+            raise
+        except InvalidJob as exc:
+            raise InvalidForGood(str(exc)) from exc
         with self._worker() as worker:
-            jobs = worker.run_interruptible(self._pin_all(self.wanted_jobs(context), worker))
-            return self._watch(context, jobs, self._new_deadline(), worker)
+            running = JobStatus(state=JobState.RUNNING)
+            seen = worker.run_interruptible(self._look_up([(job, running) for job in wanted], worker))
+            if said := _say_lost(seen):
+                return self._complete(context, FAILED, said, seen, worker)
+            return self._watch(context, [job for job, _ in seen], self._new_deadline(), worker)
+
+    def _new_deadline(self) -> datetime | None:
+        return self._end_of_try(super()._new_deadline())
 
     def wanted_jobs(self, context: Context) -> Sequence[DqopsJob]:
         """See WaitOperator; what was a template when the DAG was parsed is checked now."""
-        self._check_names()
-        new_gate(self)
-        if self.base_url is not None:
-            check_base_url(self.base_url, f"{self}.base_url")
+        self.check_rendered()
         if self.job_id is not None:
-            return [DqopsJob(job_id=int(self.job_id), base_url=self.base_url)]
-        if self.job_business_key is not None:
-            return [DqopsJob(job_business_key=self.job_business_key, base_url=self.base_url)]
-        found = self._find_upstream(context)
-        return [replace(job, base_url=self.base_url) for job in found] if self.base_url else found
+            found = self._read_job_id()
+        elif self.job_business_key is not None:
+            found = [DqopsJob(job_business_key=read_text(self.job_business_key))]
+        else:
+            found = self._find_upstream(context)
+        return list(dict.fromkeys(self._place(job) for job in found))
+
+    def _place(self, job: DqopsJob) -> DqopsJob:
+        """Return a job at the server and over the connection that this operator names, else those of its starter."""
+        return replace(job, base_url=self.base_url or job.base_url, conn_id=self._job_conn_id or job.conn_id)
 
     def _find_upstream(self, context: Context) -> list[DqopsJob]:
         tasks = self._tasks_to_wait_for()
         ti: Any = context["ti"]
         named = self.task_id_to_wait_for is not None
-        jobs = {task.task_id: jobs_of(task, ti, named=named) for task in tasks}
-        missing = [task for task in tasks if not jobs[task.task_id] and _starts_jobs(task)]
-        if missing := [task.task_id for task in missing if not _was_skipped(task, ti)]:
+        left = [left_by(task, ti, named=named, starts_jobs=_starts_jobs(task)) for task in tasks]
+        if missing := ", ".join(each.missing for each in left if each.missing):
             raise DqopsNoJob(
-                f"{self}: {', '.join(missing)} left no job: neither return_value nor ork_job in XCom holds one. The "
-                "task has failed before it started its job; see its log."
+                f"{self}: {missing} left no job: neither return_value nor ork_job in XCom holds one. What has failed "
+                "before it started its job says why in its log."
             )
-        found = list(dict.fromkeys(job for some in jobs.values() for job in some))
+        found = list(dict.fromkeys(job for each in left for job in each.jobs))
         if not found:
             raise DqopsNoJob(f"{self}: no DQOps job to wait for. {_where_looked(tasks)}")
         return found
@@ -118,18 +152,49 @@ class DqopsWaitForJobOperator(DqopsGate):
             )
         return [dag.get_task(self.task_id_to_wait_for)]
 
-    async def _pin_all(self, jobs: Sequence[DqopsJob], worker: Worker) -> list[Job]:
-        return [await self._pin(job, worker) for job in jobs]
+    async def _look_up(
+        self, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker, *, late: bool = False
+    ) -> list[tuple[Job, JobStatus]]:
+        """Return jobs by their numbers: a key may come to name another job while we wait.
 
-    async def _pin(self, job: DqopsJob, worker: Worker) -> DqopsJob:
-        """Return a job by its number: a key may come to name another job while we wait."""
-        if job.job_id is not None:
-            return job
+        One that DQOps does not know is lost; one of which only the key is known not before it is ``late``.
+        """
+        return list(await asyncio.gather(*(self._look_up_one(*one, worker, late=late) for one in jobs)))
+
+    async def _look_up_one(self, job: Job, status: JobStatus, worker: Worker, *, late: bool) -> tuple[Job, JobStatus]:
+        assert isinstance(job, DqopsJob)
+        if status.state.final:
+            return job, status
+        found = await self._find(job, worker)
+        if found is None and (late or job.job_id is not None):
+            return job, JobStatus(state=JobState.LOST)
+        return found or job, status
+
+    async def _find(self, job: DqopsJob, worker: Worker) -> DqopsJob | None:
+        """Return the job by its number, as it is if DQOps gives no good answer, None if it does not know it."""
         try:
-            return await (await dqops_service(worker)).find(job) or job
-        except TryAgain as exc:
-            self.log.warning("%s: %s; waiting for it by its key", job, exc)
+            service = await service_of(job, worker)
+            found = await service.find(job)
+            if found is None and job.job_id is not None:
+                await self.clock.sleep(LOOK_AGAIN)
+                found = await service.find(job)
+        except (TryAgain, BadRequest) as exc:  # the wait forgives it, or says so itself
+            self.log.warning("%s: %s", job, exc)
             return job
+        return found
+
+    def _complete(
+        self,
+        context: Context,
+        verdict: str,
+        message: str,
+        jobs: Sequence[tuple[Job, JobStatus]],
+        worker: Worker,
+    ) -> Any:
+        if verdict == TIMEOUT:  # of a job that DQOps does not know nobody may say that it runs
+            jobs = worker.run(self._look_up(jobs, worker, late=True))
+            verdict, message = (FAILED, said) if (said := _say_lost(jobs)) else (verdict, message)
+        return super()._complete(context, verdict, message, jobs, worker)
 
     def failure(self, verdict: str, message: str, jobs: Sequence[tuple[Job, JobStatus]]) -> Exception:
         """See WaitOperator; after a job's own end there is nothing that a retry could wait for.
@@ -137,7 +202,8 @@ class DqopsWaitForJobOperator(DqopsGate):
         A key that nobody has had so far is another matter: its job may yet be started.
         """
         error = super().failure(verdict, message, jobs)
-        unseen = any(isinstance(job, DqopsJob) and job.job_id is None for job, _ in jobs)
+        lost = [job for job, status in jobs if status.state is JobState.LOST]
+        unseen = all(isinstance(job, DqopsJob) and job.job_id is None for job in lost)
         if not isinstance(error, JobError) or (unseen and isinstance(error, JobLost)):
             return error
         return without_retries(error)
@@ -148,10 +214,19 @@ def _starts_jobs(task: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, DqopsJobOperator)
 
 
-def _was_skipped(task: Any, ti: Any) -> bool:
-    """Whether no instance of a task was to run at all; in doubt it was."""
-    states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[task.task_id], run_ids=[ti.run_id]).get(ti.run_id, {})
-    return bool(states) and {str(getattr(state, "value", state)) for state in states.values()} <= {"skipped", "removed"}
+def _say_lost(jobs: Sequence[tuple[Job, JobStatus]]) -> str:
+    """Say which jobs DQOps does not know; nothing if there are none."""
+    lost = [job for job, status in jobs if status.state is JobState.LOST and isinstance(job, DqopsJob)]
+    numbers = ", ".join(str(job) for job in lost if job.job_id is not None)
+    keys = ", ".join(repr(job.job_business_key) for job in lost if job.job_id is None)
+    said = [
+        f"{numbers} is not known to DQOps, which forgets a job an hour after its end, and all jobs when it is "
+        "restarted; another data domain has other jobs."
+        if numbers
+        else "",
+        f"DQOps knows no job with the business key {keys} so far." if keys else "",
+    ]
+    return " ".join(filter(None, said))
 
 
 def _where_looked(tasks: Sequence[Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +32,7 @@ from ork_provider.dqops import (
     DqopsWaitForJobOperator,
     RuleSeverityLevel,
 )
+from ork_provider.dqops import wait_for_job as wait_module
 from ork_provider.errors import BadRequest, InvalidJob, JobError, JobFailed, JobLost, NoConnection, TimedOut, TryAgain
 from ork_provider.testing import DqopsOutcome, FakeDqops, Fault
 from ork_provider.waiting import Policy
@@ -65,7 +67,8 @@ class Ti(Instance):
         return self.run.get(task_ids, {}).get(key)
 
     def get_task_states(self, *, dag_id: str, task_ids: list[str], run_ids: list[str]) -> Any:
-        return {run_ids[0]: {task_id: self.states[task_id] for task_id in task_ids if task_id in self.states}}
+        names = [name for name in self.states if name in task_ids or name.rpartition("_")[0] in task_ids]
+        return {run_ids[0]: {name: self.states[name] for name in names}}
 
 
 class DagRun:
@@ -220,6 +223,38 @@ def test_bad_end_is_not_retried(dqops: FakeDqops, outcome: DqopsOutcome, error: 
     assert not dqops.calls("DELETE")
 
 
+@pytest.mark.parametrize("fail_on_timeout", [True, False])
+def test_number_that_nobody_has(dqops: FakeDqops, monkeypatch: pytest.MonkeyPatch, fail_on_timeout: bool) -> None:
+    """A number that DQOps does not know twice over is lost for good, however short the wait; it is no running job."""
+    monkeypatch.setattr(wait_module, "LOOK_AGAIN", 0.1)
+    with pytest.raises(DqopsJobLost, match="DQOps job 99 is not known to DQOps") as caught:
+        Task().run(wait(job_id=99, wait_timeout=0.3, fail_on_timeout=fail_on_timeout))
+    assert caught.value.job["state"] == "lost"
+    assert len(dqops.requests) == 2
+
+
+def test_number_that_is_known_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DQOps lists a new job a moment after it has named it: one 404 does not make it a lost one."""
+    monkeypatch.setattr(wait_module, "LOOK_AGAIN", 0.6)
+    with FakeDqops(pending=0.1, running=0.4, appears_after=0.5) as dqops:
+        connect(monkeypatch, dqops)
+        job = Task().start(checks()).trigger.jobs[0]
+        assert Task().run(wait(job_id=job["job_id"]))["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("fail_on_timeout", [True, False])
+def test_job_lost_while_waited_for(dqops: FakeDqops, monkeypatch: pytest.MonkeyPatch, fail_on_timeout: bool) -> None:
+    """A limit that ends in 404s is no running job either, in a wait that had seen the job."""
+    monkeypatch.setattr(wait_module, "LOOK_AGAIN", 0.1)
+    dqops.script("s.t", DqopsOutcome(0.1, 60))
+    job = Task().start(checks()).trigger.jobs[0]
+    operator, task = wait(job_id=job["job_id"], wait_timeout=0.5, fail_on_timeout=fail_on_timeout), Task()
+    deferred = task.start(operator)
+    dqops.restart()
+    with pytest.raises(DqopsJobLost, match="is not known to DQOps"):
+        task.resume(operator, deferred)
+
+
 def test_restarted_server_has_lost_the_job(dqops: FakeDqops, monkeypatch: pytest.MonkeyPatch) -> None:
     """DQOps keeps jobs in memory only: after a restart the job is lost, and waiting again cannot help."""
     monkeypatch.setattr(trigger_module, "Policy", partial(Policy, backoff_base=0.1, not_found_grace=0.3))
@@ -339,6 +374,46 @@ def test_key_that_nobody_ever_has(dqops: FakeDqops, monkeypatch: pytest.MonkeyPa
     assert not isinstance(caught.value, AirflowFailException)
 
 
+@pytest.mark.parametrize("fail_on_timeout", [True, False])
+def test_key_that_nobody_has_in_time(dqops: FakeDqops, fail_on_timeout: bool) -> None:
+    """A limit that ends before anybody has the key says so, never passes for a running job, and may be tried again."""
+    with pytest.raises(JobLost, match="knows no job with the business key 'typo' so far") as caught:
+        Task().run(wait(job_business_key="typo", wait_timeout=0.3, fail_on_timeout=fail_on_timeout))
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+def test_key_found_by_a_later_try_is_a_number(dqops: FakeDqops, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry that finds the job of a lost answer by its key waits for its number: others may get the key."""
+    dqops.script("s.t", DqopsOutcome(0.05, 0.8))
+    dqops.fail(Fault.reset(after=True), on=START)
+    operator, task = checks(job_business_key="nightly"), Task()
+    with monkeypatch.context() as patch:
+        patch.setattr(DqopsRunChecksOperator, "find_job", _die)
+        with pytest.raises(SystemExit):
+            task.run(operator)
+    retry = task.retry()
+    deferred = retry.start(operator)
+    assert deferred.trigger.jobs[0]["job_id"] == retry.attempt["job"]["job_id"] == str(dqops.started[0].job_id)
+    Task().start(checks(job_business_key="nightly", full_table_name="s.u"))
+    assert retry.resume(operator, deferred)["job_id"] == str(dqops.started[0].job_id)
+
+
+async def _die(*args: Any) -> None:
+    raise SystemExit
+
+
+def test_key_that_looks_like_a_number(dqops: FakeDqops) -> None:
+    """Native rendering makes a number of a key such as 20261120; it is the key all the same, here and there."""
+    operator, task = checks(job_business_key="{{ ds_nodash }}"), Task()
+    operator.job_business_key = 20261120  # type: ignore[assignment]
+    deferred = task.start(operator)
+    waiting = wait(job_business_key="{{ ds_nodash }}")
+    waiting.job_business_key = 20261120  # type: ignore[assignment]
+    assert Task().run(waiting)["job_id"] == deferred.trigger.jobs[0]["job_id"]
+    assert task.retry().run(operator)["state"] == "succeeded"
+    assert [job.key for job in dqops.started] == ["20261120"]
+
+
 def test_key_that_is_taken(dqops: FakeDqops) -> None:
     """DQOps lets many jobs have one key: the new one is told by its number, and if that is lost nothing is repeated."""
     first = Task().run(checks(job_business_key="nightly"))
@@ -419,6 +494,79 @@ def test_upstream_task_without_a_job(dqops: FakeDqops, state: str) -> None:
     assert isinstance(caught.value, AirflowFailException)
 
 
+@pytest.mark.parametrize(("second", "lost"), [("failed", True), ("skipped", False), ("removed", False)])
+def test_mapped_instance_without_a_job(dqops: FakeDqops, second: str, lost: bool) -> None:
+    """Of a mapped task every instance that was to run must have left a job."""
+    job = Task().start(checks()).trigger.jobs[0]
+    with DAG("quality", start_date=datetime(2026, 1, 1), schedule=None):
+        names = {"task_id": "checks", "connection": "c"}
+        mapped = DqopsRunChecksOperator.partial(**names).expand(full_table_name=["s.t", "s.u"])
+        waiting = wait(trigger_rule="all_done")
+        _ = mapped >> waiting
+    run = DagRun()
+    run.xcoms["checks"] = {"ork_job": job}
+    run.states.update(checks_0="success", checks_1=second)
+    if not lost:
+        assert run.run(waiting)["state"] == "succeeded"
+        return
+    with pytest.raises(DqopsNoJob, match="1 of 2 instances of checks left no job"):
+        run.run(waiting)
+
+
+def test_job_of_another_connection(dqops: FakeDqops, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job names the connection it was started over, so that what waits for it asks the right server."""
+    (of_prod,) = dqops.connections().values()
+    monkeypatch.setenv("AIRFLOW_CONN_DQ_PROD", of_prod)
+    with FakeDqops() as other:
+        connect(monkeypatch, other)
+        first, second = in_dag(lambda: checks(dqops_conn_id="dq_prod"))
+        run = DagRun()
+        assert run.run(first)["conn_id"] == "dq_prod"
+        assert run.run(second)["job_id"] == str(dqops.started[0].job_id)
+        assert not other.requests
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda job: job,
+        lambda job: {"jobs": [job]},
+        lambda job: {"jobId": {"jobId": int(job["job_id"])}},
+        lambda job: int(job["job_id"]),
+        lambda job: job["job_id"],
+    ],
+)
+def test_job_id_that_is_a_result(dqops: FakeDqops, read: Any) -> None:
+    """``job_id=run_checks.output`` is the job that this result names."""
+    job = Task().run(checks())
+    waiting = wait(job_id="{{ x }}")
+    waiting.job_id = read(job)
+    assert Task().run(waiting)["job_id"] == job["job_id"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("job_id", "None", "job_id must be a number"),
+        ("job_id", {"rows": 5}, "job_id must be a number"),
+        ("job_id", {"service_type": "dqops", "job_id": None}, "needs job_id or job_business_key"),
+        ("job_business_key", "", "job_business_key must be a text"),
+        ("task_id_to_wait_for", ["checks"], "task_id_to_wait_for must be a text"),
+        ("fail_at_severity", "sever", "fail_at_severity must be one of"),
+        ("min_executed_checks", "many", "min_executed_checks must be a number"),
+        ("base_url", "dqops:8888", "base_url"),
+    ],
+)
+def test_bad_rendered_arguments_of_a_wait(dqops: FakeDqops, name: str, value: Any, said: str) -> None:
+    """What is rendered wrong is rendered wrong by every further try: the task fails without them."""
+    waiting = wait(**{"job_id": 1, name: "{{ x }}"})
+    setattr(waiting, name, value)
+    with pytest.raises(InvalidJob, match=said) as caught:
+        Task().run(waiting)
+    assert isinstance(caught.value, AirflowFailException)
+    assert not dqops.requests
+
+
 def test_no_job_at_all(dqops: FakeDqops) -> None:
     """Without a job there is one error that says where was looked, and it is final."""
     _, waiting = in_dag(lambda: wait(task_id="rows"))
@@ -492,6 +640,13 @@ def test_connections_that_end_after_five_requests(dqops: FakeDqops, capfd: pytes
     assert Task().run(checks(poll_interval=0.04))["state"] == "succeeded"
     assert len(dqops.calls("GET")) > 15
     assert "asking failed" not in capfd.readouterr().out
+
+
+def test_start_takes_longer_than_the_limit(dqops: FakeDqops) -> None:
+    """wait_timeout is for the job: its start is tried again for error_budget, and the limit counts from its answer."""
+    dqops.fail(Fault.status(503), on=START, times=2)
+    assert Task().run(checks(wait_timeout=0.01, fail_on_timeout=False))["state"] == "running"
+    assert len(dqops.started) == 1
 
 
 @pytest.mark.parametrize(
@@ -569,6 +724,23 @@ def test_unknown_table_and_silent_server(dqops: FakeDqops) -> None:
     assert status(wait_timeout=0.1, fail_on_timeout=False) is None
 
 
+@pytest.mark.parametrize("limit", [{"wait_timeout": 0.3}, {"wait_timeout": None, "timeout": 0.3}], ids=str)
+def test_slow_table_status(dqops: FakeDqops, limit: dict[str, Any]) -> None:
+    """A server that is slow to answer is not waited for longer than the limit."""
+    dqops.fail(Fault.hang(5), on="GET *", times=-1)
+    began = time.monotonic()
+    with pytest.raises(TryAgain, match=r"did not answer within 0\.3 s"):
+        status(**limit)
+    assert status(**limit, fail_on_timeout=False) is None
+    assert time.monotonic() - began < 4
+
+
+def test_table_status_of_a_patient(dqops: FakeDqops) -> None:
+    """wait_timeout=None is a limit as for any other question; a time is sent in UTC."""
+    assert status(wait_timeout=None, since=datetime(2026, 1, 1))["table_name"] == "t/1"
+    assert dqops.requests[0].query == {"since": "2026-01-01T00:00:00Z"}
+
+
 def test_table_status_presets(dqops: FakeDqops) -> None:
     """A preset counts the results of one type of checks only."""
     operator = DqopsAssertMonitoringTableStatusOperator(
@@ -590,6 +762,7 @@ def test_table_status_presets(dqops: FakeDqops) -> None:
         ({"password": None}, False, "no API key"),
         ({"host": "http://127.0.0.1:9"}, False, "cannot connect"),
         ({"host": ""}, False, "has no host"),
+        ({"password": "ключ"}, False, "its password is no API key"),
     ],
     ids=str,
 )
@@ -619,8 +792,25 @@ def test_bad_rendered_arguments_send_nothing(dqops: FakeDqops) -> None:
     operator.check_type = "monitering"
     with pytest.raises(InvalidJob, match="check_type must be one of 'profiling', 'monitoring', 'partitioned'"):
         operator.execute(Task().context)
-    waiting = wait(base_url="{{ var.value.url }}", job_id=1)
-    waiting.base_url = "dqops:8888"
-    with pytest.raises(InvalidJob, match="base_url"):
-        waiting.execute(Task().context)
+    for name, value in {"fail_at_severity": "sever", "job_business_key": "", "min_executed_checks": "x"}.items():
+        operator = checks(**{name: "{{ x }}"})
+        setattr(operator, name, value)
+        with pytest.raises(InvalidJob, match=f"{name} must be"):
+            operator.execute(Task().context)
     assert not dqops.requests
+
+
+def test_rendered_texts(dqops: FakeDqops) -> None:
+    """Templates render texts: True, 3 and FATAL are read for what they mean."""
+    operator = checks(enabled="{{ x }}", tags=["{{ x }}"], check_type="{{ x }}", fail_at_severity="{{ x }}")
+    operator.enabled, operator.tags, operator.check_type = "True", [20261120], "Profiling"  # type: ignore[assignment,list-item]
+    operator.fail_at_severity, operator.min_executed_checks = "FATAL", "3"  # type: ignore[assignment]
+    dqops.script("s.t", DqopsOutcome(0, 0, severity="fatal"))
+    with pytest.raises(DqopsQualityIssue, match="severity is fatal, and fail_at_severity is fatal"):
+        Task().run(operator)
+    filters = dqops.started[0].body["check_search_filters"]
+    assert (filters["enabled"], filters["tags"], filters["checkType"]) == (True, ["20261120"], "profiling")
+    statistics = DqopsCollectStatisticsOperator(task_id="s", samples_limit="{{ x }}")  # type: ignore[arg-type]
+    statistics.samples_limit = "5"  # type: ignore[assignment]
+    Task().run(statistics)
+    assert dqops.started[1].query["samplesLimit"] == "5"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from datetime import date, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,6 +80,7 @@ def test_ids_on_the_wire(data: dict[str, Any], job: DqopsJob) -> None:
         (wire(job_business_key=""), "needs job_id or job_business_key"),
         (wire(job_id="nightly"), r"job\.job_id: expected int \| None, got str 'nightly'"),
         (wire(job_id=True), r"job\.job_id: expected int \| None, got bool True"),
+        (wire(job_id=1, job_business_key=7), r"job_business_key: expected str \| None, got int 7"),
         (wire(job_id=1, base_url="dqops:8888"), r"DqopsJob\.base_url: expected a URL such as"),
         (wire(job_id=1, base_url="http://[::1"), r"DqopsJob\.base_url: expected a URL such as"),
     ],
@@ -88,6 +90,15 @@ def test_jobs_that_are_none(data: dict[str, Any], said: str) -> None:
     """A job without a name, or with a wrong one, is refused with what was expected."""
     with pytest.raises(InvalidJob, match=said):
         job_from_dict(data)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"job_business_key": 20261120}, {"job_id": 1, "conn_id": 7}, {"job_id": "1"}], ids=str
+)
+def test_values_of_wrong_types(fields: dict[str, Any]) -> None:
+    """A job that a user makes is checked as one that is read."""
+    with pytest.raises(InvalidJob, match=r"DqopsJob\."):
+        DqopsJob(**fields)
 
 
 def test_service_is_the_one_that_jobs_name() -> None:
@@ -179,6 +190,28 @@ def test_only_what_is_given_is_sent() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (datetime(2026, 1, 1, 12), "2026-01-01T12:00:00Z"),
+        (datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2))), "2026-01-01T10:00:00Z"),
+        (date(2026, 1, 1), "2026-01-01T00:00:00Z"),
+        ("2026-01-01", "2026-01-01T00:00:00Z"),
+        ("2026-01-01T12:00:00", "2026-01-01T12:00:00Z"),
+        ("2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z"),
+        ("2026-01-01T12:00:00+02:00", "2026-01-01T10:00:00Z"),
+        ("last week", "last week"),
+    ],
+    ids=str,
+)
+def test_times(given: Any, sent: str) -> None:
+    """A time is sent in UTC; without a zone it is one in UTC. What is none is left to DQOps to refuse."""
+    read = requests.TABLE_STATUS["since"].read(given)
+    assert requests.table_status("c", "s", "t", {"since": read})[2] == {"since": sent}
+    if isinstance(given, date):
+        assert requests.table_status("c", "s", "t", {"since": given})[2] == {"since": sent}
+
+
 # Addresses -------------------------------------------------------------------------------------
 
 
@@ -255,6 +288,21 @@ def test_bare_ids() -> None:
     assert list(read_jobs([7, "8", "k"], bare=False)) == []
 
 
+@pytest.mark.parametrize(
+    ("value", "job"),
+    [
+        ({"jobId": {"jobBusinessKey": "k"}}, DqopsJob(job_business_key="k")),
+        ({"jobId": {"jobId": 7, "jobBusinessKey": "k"}}, DqopsJob(job_id=7)),
+        ({"deferred": [{"service_type": "dqops", "job_id": 7}]}, DqopsJob(job_id=7)),
+        ({"jobs": [{"service_type": "dqops", "job_id": 7}]}, DqopsJob(job_id=7)),
+    ],
+    ids=str,
+)
+def test_forms_of_results(value: Any, job: DqopsJob) -> None:
+    """An answer of DQOps may name the key only; lists of jobs have two names."""
+    assert list(read_jobs(value, bare=False)) == [job]
+
+
 # Arguments -------------------------------------------------------------------------------------
 
 
@@ -270,11 +318,16 @@ def test_bare_ids() -> None:
         ({"labels": "a"}, "labels must be a list of texts, got str 'a'"),
         ({"tags": [1]}, "tags must be a list of texts"),
         ({"time_window_filter": "7 days"}, "time_window_filter must be a dict"),
-        ({"fail_at_severity": "bad"}, "fail_at_severity must be one of 'valid', 'warning', 'error', 'fatal', or None"),
+        (
+            {"fail_at_severity": "bad"},
+            "fail_at_severity must be one of 'valid', 'warning', 'error', 'fatal', got str 'bad'",
+        ),
         ({"min_executed_checks": -1}, "min_executed_checks must be a number from 0 on"),
         ({"min_executed_checks": True}, "min_executed_checks must be a number from 0 on"),
         ({"job_business_key": ""}, "job_business_key must be a text, or None"),
         ({"job_business_key": 7}, "job_business_key must be a text, or None"),
+        ({"fail_on_timeout": False, "cancel_on_timeout": True}, "cancel_on_timeout must be False with fail_on_timeout"),
+        ({"fail_on_execution_errors": "yes"}, "fail_on_execution_errors must be True or False"),
         ({"wait_timeout": 0}, "wait_timeout must be a number of seconds greater than 0"),
         ({"wait_timeout": "120"}, "wait_timeout must be a number of seconds greater than 0"),
         ({"base_url": "dqops:8888"}, "base_url: expected a URL such as 'http://dqops:8888'"),
