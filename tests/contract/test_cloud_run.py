@@ -322,11 +322,10 @@ def die(operator: Any) -> Any:
     return operator
 
 
-def test_execution_that_is_listed_late(cloud_run: FakeCloudRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_execution_that_is_listed_late(cloud_run: FakeCloudRun) -> None:
     """What the list does not show at once is looked for a second time before anything is sent again."""
-    monkeypatch.setattr(cloud_run_operator, "LOOK_AGAIN", 0.5)
-    cloud_run.script("nightly", ExecutionOutcome(pending=0, running=1, appears_after=0.4))
     cloud_run.fail(Fault.reset(after=True), on=RUN)
+    cloud_run.fail(Fault.status(200, body={}), on=LIST)
     assert Task().run(nightly())["state"] == "succeeded"
     assert (len(cloud_run.started), len(cloud_run.calls("GET", "*/executions"))) == (1, 2)
 
