@@ -113,7 +113,7 @@ def test_example_many_jobs(run: Run) -> None:
     """Jobs of two kinds, three services and several tasks are waited for together; who came second is cancelled."""
     with (
         FakeBigQuery(pending=0, running=0.3) as bigquery,
-        FakeHttpJobs(pending=0, running=0.3) as http,
+        FakeHttpJobs(pending=0, running=2) as http,
         FakeHttpJobs(pending=0, running=60) as slow,
     ):
         (replica,) = slow.connections().values()

@@ -225,7 +225,7 @@ def test_no_jobs(value: Any) -> None:
         ("dqops", {"fail_at_severity": "bad"}, "fail_at_severity must be one of 'valid', 'warning', 'error', 'fatal'"),
         ("dqops", {"min_executed_checks": -1}, "min_executed_checks must be a number from 0 on"),
         ("dqops", {"wait_timeout": 0}, "wait_timeout must be a number of seconds greater than 0"),
-        ("dqops_statistics", {"samples_limit": 0}, "samples_limit must be a number greater than 0"),
+        ("dqops_statistics", {"samples_limit": 0}, "samples_limit must be a number from 1 on"),
         ("dqops_import", {"table_names": "orders"}, "table_names must be a list of texts"),
         ("dqops_wait", {"job_id": "seven"}, "job_id must be a number, as such or as a text"),
     ],
