@@ -384,7 +384,7 @@ def test_key_that_nobody_has_in_time(dqops: FakeDqops, fail_on_timeout: bool) ->
 
 def test_key_found_by_a_later_try_is_a_number(dqops: FakeDqops, monkeypatch: pytest.MonkeyPatch) -> None:
     """A retry that finds the job of a lost answer by its key waits for its number: others may get the key."""
-    dqops.script("s.t", DqopsOutcome(0.05, 0.8))
+    dqops.script("s.t", DqopsOutcome(0.05, 4))
     dqops.fail(Fault.reset(after=True), on=START)
     operator, task = checks(job_business_key="nightly"), Task()
     with monkeypatch.context() as patch:
@@ -437,6 +437,7 @@ def test_free_key_finds_the_job_of_a_lost_answer(dqops: FakeDqops) -> None:
 @pytest.mark.parametrize("appears_after", [0.6])
 def test_job_that_appears_late(monkeypatch: pytest.MonkeyPatch, appears_after: float) -> None:
     """DQOps lists a new job a moment after it has started it; a lost answer does not start a second one."""
+    monkeypatch.setattr("ork_provider.operator.job.RESEND_AFTER", 3.0)
     with FakeDqops(pending=0.1, running=0.4, appears_after=appears_after) as dqops:
         connect(monkeypatch, dqops)
         dqops.fail(Fault.reset(after=True), on=START)
