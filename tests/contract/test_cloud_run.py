@@ -36,7 +36,7 @@ RUN, LIST = "POST */jobs/*:run", "GET */jobs/*/executions"
 def cloud_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCloudRun]:
     """Serve Cloud Run under google_cloud_default; hold all that was said against Google's own description."""
     monkeypatch.setattr(cloud_run_operator, "LOOK_AGAIN", 0.05)
-    with FakeCloudRun(pending=0.1, running=0.3, keep_answers=True) as fake:
+    with FakeCloudRun(pending=0.1, running=0.8, keep_answers=True) as fake:
         for name, value in fake.connections().items():
             monkeypatch.setenv(name, value)
         yield fake

@@ -51,7 +51,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, fake: FakeDqops, **changes: Any) ->
 @pytest.fixture
 def dqops(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDqops]:
     """Serve DQOps under dqops_default; a job takes half a second."""
-    with FakeDqops(pending=0.1, running=0.4) as fake:
+    with FakeDqops(pending=0.1, running=1.2) as fake:
         connect(monkeypatch, fake)
         yield fake
 
@@ -146,7 +146,7 @@ def test_documented_chain(dqops: FakeDqops) -> None:
 
 def test_next_try_of_a_starter_waits_anew(dqops: FakeDqops) -> None:
     """A try that starts after the first one's limit has a limit of its own, and starts no second job."""
-    dqops.script("s.t", DqopsOutcome(pending=0.1, running=0.8))
+    dqops.script("s.t", DqopsOutcome(pending=0.1, running=2.0))
     operator, run = checks(wait_timeout=0.3), DagRun()
     with pytest.raises(TimedOut):
         run.run(operator)
@@ -236,7 +236,7 @@ def test_number_that_nobody_has(dqops: FakeDqops, monkeypatch: pytest.MonkeyPatc
 def test_number_that_is_known_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """DQOps lists a new job a moment after it has named it: one 404 does not make it a lost one."""
     monkeypatch.setattr(wait_module, "LOOK_AGAIN", 0.6)
-    with FakeDqops(pending=0.1, running=0.4, appears_after=0.5) as dqops:
+    with FakeDqops(pending=0.1, running=1.2, appears_after=0.5) as dqops:
         connect(monkeypatch, dqops)
         job = Task().start(checks()).trigger.jobs[0]
         assert Task().run(wait(job_id=job["job_id"]))["state"] == "succeeded"

@@ -58,7 +58,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
 
 def test_all_kinds_together(cloud: Cloud) -> None:
     """One task waits for a job of every kind, with one trigger, and lists each with state, stats and link."""
-    jobs = [cloud.start(name, 0.5) for name in KINDS]
+    jobs = [cloud.start(name, 2.0) for name in KINDS]
     task = Task()
     deferred = task.start(WaitForJobsOperator(task_id="wait", jobs=jobs, poll_interval=0.2))
     assert isinstance(deferred.trigger, JobsTrigger)
@@ -73,7 +73,7 @@ def test_all_kinds_together(cloud: Cloud) -> None:
 def start_64(cloud: Cloud, running: float, bad: int | None = None) -> list[Job]:
     """Start 64 jobs of all kinds in turn; one of them fails early."""
     names = [list(KINDS)[i % len(KINDS)] for i in range(64)]
-    return [cloud.start(name, 0.1 if i == bad else running, good=i != bad) for i, name in enumerate(names)]
+    return [cloud.start(name, 1.0 if i == bad else running, good=i != bad) for i, name in enumerate(names)]
 
 
 def test_64_jobs(cloud: Cloud) -> None:
@@ -109,7 +109,7 @@ def test_one_failure_with_fail_fast(cloud: Cloud, cancel_rest: bool, deferrable:
 
 def test_without_fail_fast_all_are_followed_to_their_end(cloud: Cloud) -> None:
     """A failure fails the task, but only after every job has ended and is listed so."""
-    jobs = [cloud.start(name, 0.2 + i / 5, good=i != 1) for i, name in enumerate(KINDS)]
+    jobs = [cloud.start(name, 1.0 + i / 5, good=i != 1) for i, name in enumerate(KINDS)]
     with pytest.raises(JobFailed) as caught:
         Task().run(WaitForJobsOperator(task_id="wait", jobs=jobs, poll_interval=0.2))
     assert [job["state"] for job in caught.value.jobs] == [
@@ -122,7 +122,7 @@ def test_without_fail_fast_all_are_followed_to_their_end(cloud: Cloud) -> None:
 def test_enough_jobs(cloud: Cloud, until: Any, cancel_rest: bool) -> None:
     """until=3 ends at the third success, "any" at the first; the rest goes on or is cancelled as cancel_rest says."""
     need = 1 if until == "any" else until
-    jobs = [cloud.start(name, 0.3 if i < need else 120) for i, name in enumerate(KINDS)]
+    jobs = [cloud.start(name, 1.0 if i < need else 120) for i, name in enumerate(KINDS)]
     result = Task().run(
         WaitForJobsOperator(task_id="wait", jobs=jobs, until=until, cancel_rest=cancel_rest, poll_interval=0.2)
     )
@@ -154,7 +154,7 @@ def test_outputs_of_mapped_tasks(cloud: Cloud) -> None:
 
 def test_template_that_was_rendered_to_json(cloud: Cloud) -> None:
     """A template may render to JSON text."""
-    job = cloud.start("bigquery", 0.1)
+    job = cloud.start("bigquery", 1.0)
     operator = WaitForJobsOperator(task_id="wait", jobs="{{ jobs }}", poll_interval=0.2)
     operator.render_template_fields({"jobs": json.dumps([job.to_dict()])})  # type: ignore[typeddict-item]
     assert Task().run(operator)["jobs"][0]["state"] == "succeeded"
@@ -162,7 +162,7 @@ def test_template_that_was_rendered_to_json(cloud: Cloud) -> None:
 
 def test_templates_in_jobs(cloud: Cloud) -> None:
     """The fields of a job value are rendered, as any string that a user writes into an operator."""
-    job = cloud.start("dqops", 0.1)
+    job = cloud.start("dqops", 1.0)
     wire = {**job.to_dict(), "job_id": "{{ number }}"}
     operator = WaitForJobsOperator(task_id="wait", jobs=[wire], poll_interval=0.2)
     operator.render_template_fields({"number": job.to_dict()["job_id"]})  # type: ignore[typeddict-item]

@@ -52,7 +52,7 @@ def test_round_trip(kind: Kind) -> None:
 
 def test_success(kind: Kind) -> None:
     """A watched job that ends well is listed with its state, stats and link; nothing is started or cancelled."""
-    job = started(kind, running=0.4)
+    job = started(kind, running=1.5)
     task = Task()
     (listed,) = task.run(watcher(job))["jobs"]
     assert (listed["state"], listed["job_id"], listed["link"]) == ("succeeded", job.to_dict()["job_id"], job.link)
@@ -62,7 +62,7 @@ def test_success(kind: Kind) -> None:
 
 def test_failure_is_for_good(kind: Kind) -> None:
     """A failed job stays failed: Airflow does not try again."""
-    job = started(kind, running=0.1, good=False)
+    job = started(kind, running=1.0, good=False)
     with pytest.raises(JobFailed, match="Syntax error") as caught:
         Task().run(watcher(job))
     assert isinstance(caught.value, AirflowFailException)
@@ -132,7 +132,7 @@ async def test_kill_of_a_deferred_watcher(kind: Kind, cancels: bool) -> None:
 @pytest.mark.parametrize("single", [True, False], ids=["own trigger", "JobsTrigger"])
 async def test_restart(kind: Kind, single: bool) -> None:
     """A trigger that goes on in another triggerer, from its row, ends as ever; nothing is cancelled."""
-    kind.script(1.0, True)
+    kind.script(2.0, True)
     deferred = await asyncio.to_thread(Task().start, kind.operator())
     trigger = deferred.trigger if single else JobsTrigger(jobs=deferred.trigger.jobs, poll_interval=0.2)
     moved = await run_trigger(trigger, task_state="deferred", kill_after=0.3)
@@ -146,11 +146,11 @@ async def test_restart(kind: Kind, single: bool) -> None:
 
 def test_two_connections(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two jobs of one kind over two connections, in one task: each is asked for at its own service."""
-    here = started(kind, running=0.4)
+    here = started(kind, running=1.5)
     with KINDS[kind.name]() as elsewhere:
         ((_, value),) = elsewhere.fake.connections().items()
         monkeypatch.setenv("AIRFLOW_CONN_ELSEWHERE", value)
-        elsewhere.script(0.4, True)
+        elsewhere.script(1.5, True)
         default = next(iter(elsewhere.operator().trigger_class.connection_defaults))
         Task().start(elsewhere.operator(**{default: "elsewhere"}))
         there = job_from_dict({**elsewhere.watch(elsewhere.started()[0]), "conn_id": "elsewhere"})
