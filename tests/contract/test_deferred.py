@@ -26,7 +26,7 @@ from tests.support.task import Task
 
 @pytest.fixture
 def bigquery(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBigQuery]:
-    with FakeBigQuery(pending=0.0, running=0.3) as fake:
+    with FakeBigQuery(pending=0.0, running=1.5) as fake:
         for name, value in fake.connections().items():
             monkeypatch.setenv(name, value)
         yield fake
@@ -34,7 +34,7 @@ def bigquery(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBigQuery]:
 
 @pytest.fixture
 def http(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHttpJobs]:
-    with FakeHttpJobs(pending=0.0, running=0.3) as fake:
+    with FakeHttpJobs(pending=0.0, running=1.5) as fake:
         for name, value in fake.connections().items():
             monkeypatch.setenv(name, value)
         yield fake
