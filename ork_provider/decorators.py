@@ -147,7 +147,9 @@ class DeferredOperator(DecoratedOperator, JobsOperator, OwnerOperator):
         except (Exception, SystemExit) as exc:
             self._guard.submitting = False
             self._give_up(handover.jobs, worker)
-            raise (no_retry(exc) if isinstance(exc, InvalidJob) else exc) from exc
+            if isinstance(exc, InvalidJob):
+                raise no_retry(exc) from exc
+            raise
         finally:
             self._guard.submitting = False
         self._guard.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -79,7 +80,7 @@ class ScriptedWork(TimedWork[DataprocOutcome]):
 
 
 @dataclass(eq=False)
-class FakeDataprocWork:
+class FakeDataprocWork(ABC):
     """What jobs and batches have in common. Times are readings of the fake's clock in seconds.
 
     `resource` is what was sent to start it, `uuid` and `number` are the fake's own.
@@ -138,8 +139,9 @@ class FakeDataprocWork:
         now = self.clock()
         return [(state, at) for state, at in steps if at <= now]
 
+    @abstractmethod
     def _steps(self) -> list[tuple[str, float]]:
-        raise NotImplementedError
+        """List its states without a cancel, each with the time at which it is entered."""
 
     def _last(self) -> str:
         if self.work.cancelled:
