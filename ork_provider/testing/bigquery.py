@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,10 @@ from ork_provider.testing.bigquery_jobs import FakeJob, Outcome, ScriptedWork, W
 from ork_provider.testing.bigquery_requests import refuse
 from ork_provider.testing.bigquery_wire import Field, Row, wire_rows
 from ork_provider.testing.faults import Answer
-from ork_provider.testing.google_connection import GoogleServer
+from ork_provider.testing.google_connection import PROJECT, GoogleServer
 from ork_provider.testing.scripts import Match, Scripts
 from ork_provider.testing.server import RecordedRequest, Route
+from ork_provider.testing.tokens import ANONYMOUS
 
 if TYPE_CHECKING:
     from ork_provider.testing.sandbox import Sandbox
@@ -95,6 +96,25 @@ class FakeBigQuery(GoogleServer):
         """
         self._scripts.add(match, outcome)
 
+    def seed(
+        self,
+        job_id: str,
+        outcome: Outcome | None = None,
+        *,
+        project: str = PROJECT,
+        location: str = "US",
+        email: str = ANONYMOUS,
+        parent: str | None = None,
+    ) -> FakeJob:
+        """Store a query job that began now, without a request; `outcome` is by default the fake's own.
+
+        jobs.list shows the job of another `email` only if asked for all users, the job of a `parent` only if
+        asked for its jobs. Raises `Refused` if the id is taken.
+        """
+        reference, query = (project, location, job_id), {"query": {"query": "SELECT 1", "useLegacySql": False}}
+        work = ScriptedWork(outcome or self.default, self.clock())
+        return self._store(reference, query, lambda configuration, now: work, email, parent)
+
     @property
     def jobs(self) -> dict[str, FakeJob]:
         """Every stored job by its job id."""
@@ -132,17 +152,27 @@ class FakeBigQuery(GoogleServer):
         configuration: dict[str, Any],
         job_id: str | None,
     ) -> FakeJob:
-        job_id = check.checked_job_id(job_id or f"job_{uuid.uuid4().hex}")
+        reference = (project, location, check.checked_job_id(job_id or f"job_{uuid.uuid4().hex}"))
+        return self._store(reference, configuration, self._work, self._email(request))
+
+    def _store(
+        self,
+        reference: tuple[str, str, str],
+        configuration: dict[str, Any],
+        work: Callable[[dict[str, Any], float], Work],
+        email: str,
+        parent: str | None = None,
+    ) -> FakeJob:
+        project, location, job_id = reference
         key = (project, location.lower(), job_id)
-        if key in self._stored:
-            raise refuse(409, "duplicate", f"Already Exists: Job {self._stored[key].full_id}")
-        number, now = len(self.inserted) + 1, self.clock()
-        configuration = bq.completed(configuration, project, number)
-        work = self._work(configuration, now)
-        email = self._email(request)
-        job = FakeJob(number, project, location, job_id, configuration, now, work, self.clock, email)
-        self._stored[key] = job
-        self.inserted.append(job)
+        with self._lock:
+            if key in self._stored:
+                raise refuse(409, "duplicate", f"Already Exists: Job {self._stored[key].full_id}")
+            number, now = len(self.inserted) + 1, self.clock()
+            filled = bq.completed(configuration, project, number)
+            job = FakeJob(number, *reference, filled, now, work(filled, now), self.clock, email, parent)
+            self._stored[key] = job
+            self.inserted.append(job)
         return job
 
     def _work(self, configuration: dict[str, Any], now: float) -> Work:
@@ -219,17 +249,16 @@ class FakeBigQuery(GoogleServer):
     def _listed(self, request: RecordedRequest, project: str) -> list[FakeJob]:
         """Filter by everything but the state, newest first."""
         query = request.query
-        if "parentJobId" in query:
-            return []
         before = check.integer(query, "pageToken", len(self.inserted) + 1)
         earliest = check.integer(query, "minCreationTime", 0)
         latest = check.integer(query, "maxCreationTime", 1 << 62)
         everyone = query.get("allUsers", "").lower() == "true"
-        email = self._email(request)
+        email, parent = self._email(request), query.get("parentJobId")
         return [
             job
             for job in reversed(list(self._stored.values()))
             if job.project == project
+            and job.parent == parent
             and job.number < before
             and earliest <= self.epoch_ms(job.created_at) <= latest
             and (everyone or job.user_email == email)

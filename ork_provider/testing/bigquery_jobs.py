@@ -69,7 +69,10 @@ class ScriptedWork(TimedWork[Outcome]):
 
 @dataclass(eq=False)
 class FakeJob:
-    """One stored job. `created_at` and `cancelled_at` are readings of the fake's clock in seconds."""
+    """One stored job. `created_at` and `cancelled_at` are readings of the fake's clock in seconds.
+
+    `parent` is the id of the job that started this one, as a script does with its statements.
+    """
 
     number: int
     project: str
@@ -80,6 +83,7 @@ class FakeJob:
     work: Work
     clock: Callable[[], float]
     user_email: str = ""
+    parent: str | None = None
     cancelled_at: float | None = None
 
     @property
@@ -193,6 +197,8 @@ def status(job: FakeJob, state: str) -> dict[str, Any]:
 def statistics(job: FakeJob, state: str, epoch_ms: Callable[[float], int]) -> dict[str, Any]:
     """Render `statistics`; times are milliseconds since 1970 and counts are strings, as in the API."""
     stats: dict[str, Any] = {"creationTime": str(epoch_ms(job.created_at))}
+    if job.parent is not None:
+        stats["parentJobId"] = job.parent
     if state == "PENDING":
         return stats
     started, ended = job.work.started_at, job.work.ended_at

@@ -18,10 +18,11 @@ from ork_provider.testing.cloud_run_jobs import ExecutionOutcome, FakeExecution,
 from ork_provider.testing.cloud_run_local import Command, LocalTasks
 from ork_provider.testing.cloud_run_requests import refuse
 from ork_provider.testing.faults import Answer
-from ork_provider.testing.google_connection import GoogleServer
+from ork_provider.testing.google_connection import PROJECT, REGION, GoogleServer
 from ork_provider.testing.processes import GRACE, Processes
 from ork_provider.testing.scripts import Match, Scripts
 from ork_provider.testing.server import RecordedRequest, Route
+from ork_provider.testing.tokens import ANONYMOUS
 
 TASK_TIMEOUT = "600s"
 _PERMISSION = "Permission 'run.jobs.runWithOverrides' denied on resource '{name}' (or resource may not exist)."
@@ -96,6 +97,21 @@ class FakeCloudRun(GoogleServer):
         `match` is a part of the job's name, or a callable of `{"project", "region", "job", "overrides"}`.
         """
         self._scripts.add(match, outcome)
+
+    def seed(
+        self,
+        execution_id: str,
+        outcome: ExecutionOutcome | None = None,
+        *,
+        project: str = PROJECT,
+        region: str = REGION,
+        job: str = "nightly",
+    ) -> FakeExecution:
+        """Store an execution of a job that began now, without a request; `outcome` is by default the fake's own."""
+        about = {"project": project, "region": region, "job": job, "overrides": {}}
+        outcome = outcome or self.default
+        work = ScriptedTasks(outcome, self.clock(), task_count=outcome.tasks)
+        return self._store(about, execution_id, self._template(project, region, job), work, outcome, creator=ANONYMOUS)
 
     @property
     def executions(self) -> dict[str, FakeExecution]:
@@ -183,28 +199,41 @@ class FakeCloudRun(GoogleServer):
         return self._answer(request, self._operate(execution))
 
     def _create(self, about: Mapping[str, Any], template: dict[str, Any], creator: str) -> FakeExecution:
-        number, now = len(self.started) + 1, self.clock()
         execution_id = f"{about['job']}-{uuid.uuid4().hex[:5]}"
         outcome = self._scripted(about)
         task_count = about["overrides"].get("taskCount") or outcome.tasks
         work = self._work(about["job"], execution_id, template, task_count, outcome)
-        execution = FakeExecution(
-            number=number,
-            project=about["project"],
-            region=about["region"],
-            job_name=about["job"],
-            execution_id=execution_id,
-            task_count=task_count,
-            overrides=about["overrides"],
-            template=template,
-            created_at=now,
-            work=work,
-            clock=self.clock,
-            creator=creator,
-            listed_at=now + outcome.appears_after,
-        )
-        self._stored[execution.name] = execution
-        self.started.append(execution)
+        return self._store(about, execution_id, template, work, outcome, creator=creator)
+
+    def _store(
+        self,
+        about: Mapping[str, Any],
+        execution_id: str,
+        template: dict[str, Any],
+        work: Work,
+        outcome: ExecutionOutcome,
+        *,
+        creator: str,
+    ) -> FakeExecution:
+        with self._lock:
+            now = self.clock()
+            execution = FakeExecution(
+                number=len(self.started) + 1,
+                project=about["project"],
+                region=about["region"],
+                job_name=about["job"],
+                execution_id=execution_id,
+                task_count=about["overrides"].get("taskCount") or outcome.tasks,
+                overrides=about["overrides"],
+                template=template,
+                created_at=now,
+                work=work,
+                clock=self.clock,
+                creator=creator,
+                listed_at=now + outcome.appears_after,
+            )
+            self._stored[execution.name] = execution
+            self.started.append(execution)
         return execution
 
     def _scripted(self, about: Mapping[str, Any]) -> ExecutionOutcome:

@@ -25,7 +25,7 @@ from ork_provider.testing.dataproc_jobs import (
 from ork_provider.testing.dataproc_requests import refuse
 from ork_provider.testing.dataproc_resources import batch_resource, job_resource, operation_resource
 from ork_provider.testing.faults import Answer
-from ork_provider.testing.google_connection import GoogleServer
+from ork_provider.testing.google_connection import PROJECT, REGION, GoogleServer
 from ork_provider.testing.processes import Processes
 from ork_provider.testing.scripts import Match, Scripts
 from ork_provider.testing.server import RecordedRequest, Route
@@ -34,6 +34,7 @@ PAGE = 20
 CANCELLABLE = ("PENDING", "RUNNING")
 MATCHERS = {"0": "ALL", "1": "ACTIVE", "2": "NON_ACTIVE"}
 """Enums may be sent as numbers; Google's REST transport does."""
+_SEEDED = {"mainPythonFileUri": "gs://seeded/main.py"}
 
 
 class FakeDataproc(GoogleServer):
@@ -107,6 +108,25 @@ class FakeDataproc(GoogleServer):
         """
         self._scripts.add(match, outcome)
 
+    def seed_job(
+        self, job_id: str, outcome: DataprocOutcome | None = None, *, project: str = PROJECT, region: str = REGION
+    ) -> FakeDataprocJob:
+        """Store a PySpark job that began now, without a request; `outcome` is by default the fake's own.
+
+        Raises `Refused` if the id is taken.
+        """
+        resource = {"placement": {"clusterName": "seeded"}, "pysparkJob": _SEEDED, "reference": {"jobId": job_id}}
+        return self._new_job(project, region, resource, outcome or self.default)
+
+    def seed_batch(
+        self, batch_id: str, outcome: DataprocOutcome | None = None, *, project: str = PROJECT, region: str = REGION
+    ) -> FakeDataprocBatch:
+        """Store a PySpark batch that began now, without a request; `outcome` is by default the fake's own.
+
+        Raises `Refused` if the id is taken.
+        """
+        return self._new_batch(project, region, {"pysparkBatch": _SEEDED}, batch_id, outcome or self.default)
+
     @property
     def jobs(self) -> dict[str, FakeDataprocJob]:
         """Every stored job by its id."""
@@ -148,21 +168,24 @@ class FakeDataproc(GoogleServer):
                 self._requests["job", project, request_id] = job
         return self._job_answer(request, job)
 
-    def _new_job(self, project: str, region: str, resource: dict[str, Any]) -> FakeDataprocJob:
+    def _new_job(
+        self, project: str, region: str, resource: dict[str, Any], outcome: DataprocOutcome | None = None
+    ) -> FakeDataprocJob:
         own_id = str(uuid.uuid4())
         job_id = (resource.get("reference") or {}).get("jobId") or own_id
-        if (project, job_id) in self._jobs:
-            message = f"Already exists: Job projects/{project}/regions/{region}/jobs/{job_id}"
-            raise refuse(409, "ALREADY_EXISTS", message)
-        number, now = len(self.started) + 1, self.clock()
-        work = self._work(resource, now, own_id)
-        job = FakeDataprocJob(number, project, region, job_id, resource, now, work, self.clock, own_id)
-        self._jobs[project, job_id] = job
-        self.started.append(job)
+        with self._lock:
+            if (project, job_id) in self._jobs:
+                message = f"Already exists: Job projects/{project}/regions/{region}/jobs/{job_id}"
+                raise refuse(409, "ALREADY_EXISTS", message)
+            number, now = len(self.started) + 1, self.clock()
+            work = self._work(resource, now, own_id, outcome)
+            job = FakeDataprocJob(number, project, region, job_id, resource, now, work, self.clock, own_id)
+            self._jobs[project, job_id] = job
+            self.started.append(job)
         return job
 
-    def _work(self, resource: dict[str, Any], now: float, name: str) -> Work:
-        outcome = self._scripted(resource)
+    def _work(self, resource: dict[str, Any], now: float, name: str, outcome: DataprocOutcome | None) -> Work:
+        outcome = outcome or self._scripted(resource)
         if outcome is None and self._run_files:
             self._logs = self._logs or tempfile.TemporaryDirectory(prefix="ork-dataproc-")
             work = start_file(resource, self._processes, Path(self._logs.name) / f"{name}.log")
@@ -229,18 +252,24 @@ class FakeDataproc(GoogleServer):
         return self._answer(request, operation_resource(batch, self.epoch_ms))
 
     def _new_batch(
-        self, project: str, region: str, resource: dict[str, Any], batch_id: str | None
+        self,
+        project: str,
+        region: str,
+        resource: dict[str, Any],
+        batch_id: str | None,
+        outcome: DataprocOutcome | None = None,
     ) -> FakeDataprocBatch:
         own_id = str(uuid.uuid4())
         key = (project, region, batch_id or own_id)
-        if key in self._batches:
-            message = f"Already exists: Failed to create batch: Batch projects/{project}/locations/{region}/{batch_id}"
-            raise refuse(409, "ALREADY_EXISTS", message)
-        number, now = len(self.started_batches) + 1, self.clock()
-        work = self._work(resource, now, own_id)
-        batch = FakeDataprocBatch(number, *key, resource, now, work, self.clock, own_id)
-        self._batches[key] = batch
-        self.started_batches.append(batch)
+        with self._lock:
+            if key in self._batches:
+                said = "Already exists: Failed to create batch: Batch"
+                raise refuse(409, "ALREADY_EXISTS", f"{said} projects/{project}/locations/{region}/{batch_id}")
+            number, now = len(self.started_batches) + 1, self.clock()
+            work = self._work(resource, now, own_id, outcome)
+            batch = FakeDataprocBatch(number, *key, resource, now, work, self.clock, own_id)
+            self._batches[key] = batch
+            self.started_batches.append(batch)
         return batch
 
     def _get_batch(self, request: RecordedRequest, project: str, region: str, batch_id: str) -> Answer:

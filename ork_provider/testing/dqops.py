@@ -118,6 +118,11 @@ class FakeDqops(FakeServer):
         """
         self._scripts.add(match, outcome)
 
+    def seed(self, outcome: DqopsOutcome | None = None, *, key: str | None = None) -> FakeDqopsJob:
+        """Start a run-checks job without a request; `outcome` is by default the fake's own, `key` its business key."""
+        body = {"check_search_filters": {"connection": "seeded", "fullTableName": "public.seeded"}}
+        return self._start("run_checks", body, outcome or self.default, key=key, domain=self.data_domain)
+
     def table_status(self, connection: str, schema: str, table: str, status: Mapping[str, Any] | None) -> None:
         """Decide the status of a table: fields over those of a table without results; None for 404."""
         self._tables[connection, schema, table] = status
@@ -205,21 +210,35 @@ class FakeDqops(FakeServer):
         return submit
 
     def _new_job(self, request: RecordedRequest, job_type: str, body: Any) -> FakeDqopsJob:
-        now = self.clock()
-        job = FakeDqopsJob(
-            job_id=self._memory.next_sequence(now),
-            job_type=job_type,
-            body=body,
-            outcome=self._outcome(body, request.body.decode()),
-            created_at=now,
-            clock=self.clock,
-            key=request.query.get("jobBusinessKey") or None,
-            data_domain=_domain(request),
-            query=request.query,
-            on_cancel=self._memory.plan,
-        )
-        self.started.append(job)
-        self._memory.plan(job)
+        outcome, key = self._outcome(body, request.body.decode()), request.query.get("jobBusinessKey") or None
+        return self._start(job_type, body, outcome, key=key, domain=_domain(request), query=request.query)
+
+    def _start(
+        self,
+        job_type: str,
+        body: Any,
+        outcome: DqopsOutcome,
+        *,
+        key: str | None,
+        domain: str,
+        query: dict[str, str] | None = None,
+    ) -> FakeDqopsJob:
+        with self._lock:
+            now = self.clock()
+            job = FakeDqopsJob(
+                job_id=self._memory.next_sequence(now),
+                job_type=job_type,
+                body=body,
+                outcome=outcome,
+                created_at=now,
+                clock=self.clock,
+                key=key,
+                data_domain=domain,
+                query=query or {},
+                on_cancel=self._memory.plan,
+            )
+            self.started.append(job)
+            self._memory.plan(job)
         return job
 
     def _outcome(self, body: Any, text: str) -> DqopsOutcome:

@@ -14,6 +14,9 @@ from ork_provider.testing.tokens import ANONYMOUS, Tokens
 PROJECT = "ork-sandbox"
 """Project of the connection that reaches the fakes."""
 
+REGION = "europe-west1"
+"""Region of jobs that are seeded in a fake."""
+
 
 class GoogleServer(FakeServer):
     """Base of the fakes of Google's services.

@@ -142,7 +142,7 @@ class FakeServer:
         self.latency = latency
         self.keep_answers = keep_answers
         self._epoch = time.time() - clock()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a script that is asked about a new job may read the log
         self._log: dict[int, RecordedRequest] = {}
         self._next = 0
         self._rules: list[FaultRule] = []
