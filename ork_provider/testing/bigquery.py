@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from ork_provider.testing.bigquery_requests import refuse
 from ork_provider.testing.bigquery_wire import Field, Row, wire_rows
 from ork_provider.testing.faults import Answer
 from ork_provider.testing.google_connection import PROJECT, GoogleServer
+from ork_provider.testing.pages import behind
 from ork_provider.testing.scripts import Match, Scripts
 from ork_provider.testing.server import RecordedRequest, Route
 from ork_provider.testing.tokens import ANONYMOUS
@@ -228,16 +229,16 @@ class FakeBigQuery(GoogleServer):
         return bq.resource(job, self.url, self.epoch_ms)
 
     def _list(self, request: RecordedRequest, project: str) -> Answer:
-        size = check.page_size(request, PAGE)
-        full = request.query.get("projection") == "full"
+        size, states = check.page_size(request, PAGE), check.wanted_states(request)
+        full, asked = request.query.get("projection") == "full", self._asked(request, "jobs")
         page: list[dict[str, Any]] = []
         last = None
         for job in self._listed(request, project):
             if len(page) == size:
                 break
             state = job.state
-            if check.state_wanted(request, state):
-                page.append(bq.list_item(job, state, full, self.epoch_ms))
+            if state in states:
+                page.append(bq.list_item(job, state, full, self.epoch_ms, asked))
                 last = job
         answer: dict[str, Any] = {"kind": "bigquery#jobList", "etag": f"list-{len(self.inserted)}"}
         if page:
@@ -246,23 +247,23 @@ class FakeBigQuery(GoogleServer):
             answer["nextPageToken"] = str(last.number)
         return self._answer(request, answer)
 
-    def _listed(self, request: RecordedRequest, project: str) -> list[FakeJob]:
+    def _listed(self, request: RecordedRequest, project: str) -> Iterator[FakeJob]:
         """Filter by everything but the state, newest first."""
         query = request.query
-        before = check.integer(query, "pageToken", len(self.inserted) + 1)
+        last = check.integer(query, "pageToken", len(self.inserted) + 1)
         earliest = check.integer(query, "minCreationTime", 0)
         latest = check.integer(query, "maxCreationTime", 1 << 62)
-        everyone = query.get("allUsers", "").lower() == "true"
+        now, everyone = self.clock(), query.get("allUsers", "").lower() == "true"
         email, parent = self._email(request), query.get("parentJobId")
-        return [
+        return (
             job
-            for job in reversed(list(self._stored.values()))
+            for job in behind(self._stored.values(), last)
             if job.project == project
             and job.parent == parent
-            and job.number < before
-            and earliest <= self.epoch_ms(job.created_at) <= latest
             and (everyone or job.user_email == email)
-        ]
+            and job.listed_at <= now
+            and earliest <= self.epoch_ms(job.created_at) <= latest
+        )
 
     # -- rows ----------------------------------------------------------------------------------------------
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ork_provider.testing.bigquery_wire import Field, Row, infer_schema
+from ork_provider.testing.fields import EVERYTHING
 from ork_provider.testing.scripts import TimedWork
 
 STOPPED = {"reason": "stopped", "message": "Job execution was cancelled: User requested cancellation"}
@@ -22,7 +23,8 @@ class Outcome:
 
     `error` holds `reason`, `message` and perhaps `location`, as `status.errorResult` does. `schema` is a list
     of `{"name", "type", "mode"}`, derived from the rows if left out. `statistics` is merged over the job's
-    own. `cancelling` is how long the job runs on after jobs.cancel.
+    own. `cancelling` is how long the job runs on after jobs.cancel. Until `appears_after` seconds have passed
+    the job is not listed, though it can be asked for.
     """
 
     pending: float = 0.2
@@ -32,6 +34,7 @@ class Outcome:
     schema: Sequence[Field] | None = None
     statistics: Mapping[str, Any] = field(default_factory=dict)
     cancelling: float = 0.0
+    appears_after: float = 0.0
 
     @property
     def fields(self) -> list[Field]:
@@ -98,6 +101,12 @@ class FakeJob:
     def error(self) -> Mapping[str, str] | None:
         """The job's `status.errorResult`; None unless it is DONE and failed."""
         return self.work.outcome.error if self.state == "DONE" else None
+
+    @property
+    def listed_at(self) -> float:
+        """From when on jobs.list shows it."""
+        late = self.work.script.appears_after if isinstance(self.work, ScriptedWork) else 0.0
+        return self.created_at + late
 
     @property
     def full_id(self) -> str:
@@ -171,14 +180,16 @@ def resource(job: FakeJob, url: str, epoch_ms: Callable[[float], int]) -> dict[s
     }
 
 
-def list_item(job: FakeJob, state: str, full: bool, epoch_ms: Callable[[float], int]) -> dict[str, Any]:
-    """Render the job as an item of jobs.list."""
+def list_item(
+    job: FakeJob, state: str, full: bool, epoch_ms: Callable[[float], int], asked: Container[str] = EVERYTHING
+) -> dict[str, Any]:
+    """Render the job as an item of jobs.list; of the statistics only if they are `asked` for."""
     item: dict[str, Any] = {
         "kind": "bigquery#job",
         "id": job.full_id,
         "jobReference": {"projectId": job.project, "jobId": job.job_id, "location": job.location},
         "state": state,
-        "statistics": statistics(job, state, epoch_ms),
+        "statistics": statistics(job, state, epoch_ms) if "statistics" in asked else {},
         "status": status(job, state),
         "user_email": job.user_email,
     }

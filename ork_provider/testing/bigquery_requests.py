@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ork_provider.testing import bigquery_jobs as bq
@@ -51,10 +51,9 @@ def checked_job_id(job_id: str) -> str:
     return job_id
 
 
-def state_wanted(request: RecordedRequest, state: str) -> bool:
-    """Whether `stateFilter`, which may be repeated, lets a state pass."""
-    wanted = request.values("stateFilter") if "stateFilter" in request.query else []
-    return not wanted or state.lower() in wanted
+def wanted_states(request: RecordedRequest) -> Collection[str]:
+    """Return the states that `stateFilter`, which may be repeated, lets pass."""
+    return {state.upper() for state in request.values("stateFilter")} or ("PENDING", "RUNNING", "DONE")
 
 
 def integer(query: Mapping[str, Any], name: str, default: int) -> int:

@@ -19,6 +19,7 @@ from ork_provider.testing.cloud_run_local import Command, LocalTasks
 from ork_provider.testing.cloud_run_requests import refuse
 from ork_provider.testing.faults import Answer
 from ork_provider.testing.google_connection import PROJECT, REGION, GoogleServer
+from ork_provider.testing.pages import behind, page_of
 from ork_provider.testing.processes import GRACE, Processes
 from ork_provider.testing.scripts import Match, Scripts
 from ork_provider.testing.server import RecordedRequest, Route
@@ -285,22 +286,21 @@ class FakeCloudRun(GoogleServer):
         return run.resource(execution, self.epoch_ms)
 
     def _list(self, request: RecordedRequest, project: str, region: str, job: str) -> Answer:
-        """List newest first; a page token is the number of the last execution shown."""
-        self._template(project, region, job)  # 404 for a job that does not exist
-        size, before = check.page_of(request)
-        parent = f"projects/{project}/locations/{region}"
-        found = [
+        """List newest first; the job `-` stands for all of a place."""
+        if job != "-":
+            self._template(project, region, job)  # 404 for a job that does not exist
+        (size, last), now = check.page_asked(request), self.clock()
+        found = (
             execution
-            for execution in reversed(list(self._stored.values()))
-            if (execution.parent, execution.job_name) == (parent, job)
-            and (before is None or execution.number < before)
-            and execution.listed_at <= self.clock()
-        ]
-        shown = found[:size]
-        answer: dict[str, Any] = {"executions": [self._resource(execution) for execution in shown]} if shown else {}
-        if len(found) > size:
-            answer["nextPageToken"] = str(shown[-1].number)
-        return self._answer(request, answer)
+            for execution in behind(self._stored.values(), last)
+            if (execution.project, execution.region) == (project, region)
+            and job in ("-", execution.job_name)
+            and execution.listed_at <= now
+        )
+        page, more = page_of(found, size)
+        asked = self._asked(request, "executions")
+        shown = [run.resource(execution, self.epoch_ms, asked) for execution in page]
+        return self._answer(request, {**({"executions": shown} if shown else {}), **more})
 
     # -- operations ----------------------------------------------------------------------------------------
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any, Protocol
 
+from ork_provider.testing.fields import EVERYTHING
 from ork_provider.testing.scripts import NEVER, TimedWork
 
+LIVE = ("PENDING", "RUNNING")
 EXECUTION_TYPE = "type.googleapis.com/google.cloud.run.v2.Execution"
 
 
@@ -168,7 +171,7 @@ class FakeExecution:
     @property
     def done(self) -> bool:
         """Whether every task has ended."""
-        return self.state not in ("PENDING", "RUNNING")
+        return self.state not in LIVE
 
     @property
     def env(self) -> dict[str, str]:
@@ -184,17 +187,21 @@ class FakeExecution:
             self.work.cancel(now)
 
 
-def resource(execution: FakeExecution, epoch_ms: Callable[[float], int]) -> dict[str, Any]:
+def resource(
+    execution: FakeExecution, epoch_ms: Callable[[float], int], asked: Container[str] = EVERYTHING
+) -> dict[str, Any]:
     """Render the execution as the API does; numbers that are 0 are left out, as in all of Google's JSON.
 
-    One that was cancelled before it started has no completionTime; only its condition tells that it has ended.
+    One that was cancelled before it started has no completionTime; only its condition tells that it has ended. The
+    conditions are left empty unless they are `asked` for.
     """
     state, counts = execution.state, execution.counts
-    now = execution.clock()
+    now, started, ended = execution.clock(), execution.work.started_at, execution.work.ended_at
+    live, changed = state in LIVE, timestamp(epoch_ms(min(now, ended)))
     times = {
         "createTime": execution.created_at,
-        "startTime": execution.work.started_at,
-        "completionTime": execution.work.ended_at if execution.done and execution.work.started_at < NEVER else NEVER,
+        "startTime": started,
+        "completionTime": NEVER if live or started == NEVER else ended,
     }
     numbers = {
         "taskCount": execution.task_count,
@@ -212,13 +219,13 @@ def resource(execution: FakeExecution, epoch_ms: Callable[[float], int]) -> dict
         "generation": "1",
         "observedGeneration": "1",
         **{name: timestamp(epoch_ms(at)) for name, at in times.items() if at <= now},
-        "updateTime": timestamp(epoch_ms(min(now, execution.work.ended_at))),
+        "updateTime": changed,
         "launchStage": "GA",
         "job": execution.job_name,
         **{name: number for name, number in numbers.items() if number},
-        **({} if execution.done else {"reconciling": True}),
+        **({"reconciling": True} if live else {}),
         "template": execution.template,
-        "conditions": conditions(execution, state, timestamp(epoch_ms(min(now, execution.work.ended_at)))),
+        "conditions": conditions(execution, state, changed) if "conditions" in asked else [],
         "logUri": execution.work.log_uri or _log_uri(execution),
         "etag": f'"{execution.number}-{state}"',
     }
@@ -263,6 +270,7 @@ def operation(name: str, execution: FakeExecution, shown: Mapping[str, Any]) -> 
     return {**found, "done": True, "response": packed}
 
 
+@lru_cache(maxsize=1 << 16)
 def timestamp(epoch_ms: int) -> str:
     """Render milliseconds since 1970 as the API has times."""
     moment = datetime.fromtimestamp(epoch_ms / 1000, timezone.utc)

@@ -64,7 +64,7 @@ def _container(containers: list[dict[str, Any]], part: Mapping[str, Any]) -> dic
     raise refuse("INVALID_ARGUMENT", f"overrides.container_overrides.name: the job has no container {name!r}.")
 
 
-def page_of(request: RecordedRequest, largest: int = LARGEST_PAGE) -> tuple[int, int | None]:
+def page_asked(request: RecordedRequest, largest: int = LARGEST_PAGE) -> tuple[int, int | None]:
     """Return `pageSize` within the service's limits, and the number that `pageToken` stands for."""
     try:
         size, token = int(request.query.get("pageSize") or 0), request.query.get("pageToken")

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import tempfile
 import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from ork_provider.testing import dataproc_requests as check
 from ork_provider.testing.dataproc_files import start_file
@@ -26,14 +28,15 @@ from ork_provider.testing.dataproc_requests import refuse
 from ork_provider.testing.dataproc_resources import batch_resource, job_resource, operation_resource
 from ork_provider.testing.faults import Answer
 from ork_provider.testing.google_connection import PROJECT, REGION, GoogleServer
+from ork_provider.testing.pages import behind, page_of
 from ork_provider.testing.processes import Processes
 from ork_provider.testing.scripts import Match, Scripts
 from ork_provider.testing.server import RecordedRequest, Route
 
-PAGE = 20
 CANCELLABLE = ("PENDING", "RUNNING")
 MATCHERS = {"0": "ALL", "1": "ACTIVE", "2": "NON_ACTIVE"}
 """Enums may be sent as numbers; Google's REST transport does."""
+AnyWork = TypeVar("AnyWork", bound=FakeDataprocWork)
 _SEEDED = {"mainPythonFileUri": "gs://seeded/main.py"}
 
 
@@ -155,6 +158,10 @@ class FakeDataproc(GoogleServer):
         stored: list[FakeDataprocWork] = [*self._jobs.values(), *self._batches.values()]
         return [item for item in stored if item.cancelled_at is not None]
 
+    def _listed(self, stored: Iterator[AnyWork], place: tuple[str, str]) -> Iterator[AnyWork]:
+        now = self.clock()
+        return (item for item in stored if (item.project, item.region) == place and item.listed_at <= now)
+
     # -- jobs ----------------------------------------------------------------------------------------------
 
     def _submit(self, request: RecordedRequest, project: str, region: str) -> Answer:
@@ -223,21 +230,28 @@ class FakeDataproc(GoogleServer):
         return self._answer(request, job_resource(job, self.epoch_ms))
 
     def _list_jobs(self, request: RecordedRequest, project: str, region: str) -> Answer:
-        jobs = [j for j in reversed(list(self._jobs.values())) if (j.project, j.region) == (project, region)]
-        wanted = [job for job in jobs if self._job_wanted(job, request)]
-        page, more = check.page_of(request, wanted, PAGE)
-        found = {"jobs": [job_resource(job, self.epoch_ms) for job in page]} if page else {}
+        wanted, (size, last) = self._jobs_wanted(request), check.page_asked(request)
+        jobs = filter(wanted, self._listed(behind(self._jobs.values(), last), (project, region)))
+        page, more = page_of(jobs, size)
+        asked = self._asked(request, "jobs")
+        found = {"jobs": [job_resource(job, self.epoch_ms, asked) for job in page]} if page else {}
         return self._answer(request, {**found, **more})
 
-    def _job_wanted(self, job: FakeDataprocJob, request: RecordedRequest) -> bool:
-        cluster, active = request.query.get("clusterName"), "NON_ACTIVE" if job.ended else "ACTIVE"
-        if cluster and cluster != job.cluster_name:
-            return False
-        if text := request.query.get("filter"):
-            values = {"status.state": active, "insertTime": timestamp(self.epoch_ms(job.created_at))}
-            return check.matches(text, lambda name: values.get(name, _label(job, name)))
-        matcher = request.query.get("jobStateMatcher", "ALL")
-        return MATCHERS.get(matcher, matcher) in ("ALL", active)
+    def _jobs_wanted(self, request: RecordedRequest) -> Callable[[FakeDataprocJob], bool]:
+        """Return the test for clusterName and for filter, or for jobStateMatcher if there is no filter."""
+        cluster, matcher = request.query.get("clusterName"), request.query.get("jobStateMatcher", "ALL")
+        passes = check.filter_of(request, alternatives=False)
+        states = ("ALL",) if request.query.get("filter") else (MATCHERS.get(matcher, matcher),)
+        return lambda job: (
+            cluster in (None, "", job.cluster_name)
+            and (states == ("ALL",) or _activity(job) in states)
+            and passes(lambda name: self._job_value(job, name))
+        )
+
+    def _job_value(self, job: FakeDataprocJob, name: str) -> str | None:
+        if name == "status.state":
+            return _activity(job)
+        return timestamp(self.epoch_ms(job.created_at)) if name == "insertTime" else _label(job, name)
 
     # -- batches -------------------------------------------------------------------------------------------
 
@@ -289,19 +303,21 @@ class FakeDataproc(GoogleServer):
         return batch
 
     def _list_batches(self, request: RecordedRequest, project: str, region: str) -> Answer:
-        batches = [b for b in list(self._batches.values()) if (b.project, b.region) == (project, region)]
-        if request.query.get("orderBy") == "create_time desc":
-            batches.reverse()
-        text = request.query.get("filter", "")
-        wanted = [b for b in batches if check.matches(text, lambda name, b=b: self._batch_value(b, name))]  # type: ignore[misc]
-        page, more = check.page_of(request, wanted, PAGE)
-        found = {"batches": [batch_resource(batch, self.epoch_ms) for batch in page]} if page else {}
+        passes, (size, last) = check.filter_of(request, alternatives=True), check.page_asked(request)
+        newest_first = request.query.get("orderBy") == "create_time desc"
+        stored = behind(self._batches.values(), last, newest_first=newest_first)
+        listed = self._listed(stored, (project, region))
+        page, more = page_of((b for b in listed if passes(partial(self._batch_value, b))), size)
+        asked = self._asked(request, "batches")
+        found = {"batches": [batch_resource(batch, self.epoch_ms, asked) for batch in page]} if page else {}
         return self._answer(request, {**found, **more})
 
     def _batch_value(self, batch: FakeDataprocBatch, name: str) -> str | None:
-        created = timestamp(self.epoch_ms(batch.created_at))
-        values = {"batch_id": batch.batch_id, "batch_uuid": batch.uuid, "state": batch.state, "create_time": created}
-        return values.get(name, _label(batch, name))
+        if name == "state":
+            return batch.state
+        if name == "create_time":
+            return timestamp(self.epoch_ms(batch.created_at))
+        return {"batch_id": batch.batch_id, "batch_uuid": batch.uuid}.get(name, _label(batch, name))
 
     # -- operations ----------------------------------------------------------------------------------------
 
@@ -322,6 +338,11 @@ class FakeDataproc(GoogleServer):
                 return batch
         message = f"Not found: Operation projects/{project}/regions/{region}/operations/{name}"
         raise refuse(404, "NOT_FOUND", message)
+
+
+def _activity(job: FakeDataprocJob) -> str:
+    """Name the state of a job as lists are asked for it."""
+    return "NON_ACTIVE" if job.ended else "ACTIVE"
 
 
 def _label(item: FakeDataprocWork, name: str) -> str | None:

@@ -6,6 +6,7 @@ import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
 from ork_provider.testing.scripts import NEVER, TimedWork
@@ -20,7 +21,8 @@ class DataprocOutcome:
     A job spends the last `setup` seconds of `pending` in SETUP_DONE, in which Dataproc refuses to cancel it.
     `details` is what a success says. `failed_attempts` of the driver interrupt a job's RUNNING with
     ATTEMPT_FAILURE. `cancelling` is how long it runs on after a cancel. `application` is the name of the YARN
-    application whose progress a job shows.
+    application whose progress a job shows. Until `appears_after` seconds have passed it is not listed, though it can
+    be asked for.
     """
 
     pending: float = 0.2
@@ -31,6 +33,7 @@ class DataprocOutcome:
     setup: float = 0.05
     cancelling: float = 0.0
     application: str = "Spark Pi"
+    appears_after: float = 0.0
 
 
 class Work(Protocol):
@@ -102,6 +105,11 @@ class FakeDataprocWork(ABC):
     bad: ClassVar[str]
 
     @property
+    def listed_at(self) -> float:
+        """From when on lists show it."""
+        return self.created_at + self.work.script.appears_after
+
+    @property
     def ended_at(self) -> float:
         """When it ended or is to end; infinite if that is not known yet."""
         return self.work.ended_at
@@ -114,7 +122,7 @@ class FakeDataprocWork(ABC):
     @property
     def ended(self) -> bool:
         """Whether its state is a final one."""
-        return self.state in (self.good, self.bad, CANCELLED)
+        return self.clock() >= self.work.ended_at
 
     @property
     def labels(self) -> dict[str, str]:
@@ -188,7 +196,7 @@ class FakeDataprocJob(FakeDataprocWork):
 
     def progress(self) -> float:
         """Return how far its YARN application is, from 0 to 1."""
-        if self.state == self.good:
+        if self.ended and self._last() == self.good:
             return 1.0
         elapsed = min(self.clock(), self.ended_at) - self.work.started_at
         return round(max(0.0, min(elapsed / (self.work.script.running or 1), 0.99)), 2)
@@ -215,6 +223,7 @@ class FakeDataprocBatch(FakeDataprocWork):
         return [("PENDING", self.created_at), ("RUNNING", self.work.started_at)]
 
 
+@lru_cache(maxsize=1 << 16)
 def timestamp(epoch_ms: int) -> str:
     """Render milliseconds since 1970 as RFC 3339."""
     moment = dt.datetime.fromtimestamp(epoch_ms / 1000, dt.timezone.utc)

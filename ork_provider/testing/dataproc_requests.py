@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
+from ork_provider.testing.dataproc_filter import BadFilter, Test, parse
 from ork_provider.testing.faults import Answer, Refused
 from ork_provider.testing.server import RecordedRequest
+
+PAGE = 20
+LARGEST_PAGE = 1000
+"""Documented of batches; of jobs nothing is."""
 
 JOB_TYPES = (
     *("sparkJob", "pysparkJob", "hiveJob", "pigJob", "hadoopJob", "sparkSqlJob", "sparkRJob"),
@@ -22,17 +27,6 @@ _BATCH_ID = re.compile(r"[a-z0-9][a-z0-9-]{2,61}[a-z0-9]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _LABEL_KEY = re.compile(r"[a-z](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"(?:[a-z](?:[a-z0-9_-]{0,61}[a-z0-9])?)?")
-_CLAUSE = re.compile(r"\s*([\w.-]+(?:\[[^\]]*\])?)\s*(<=|>=|!=|=|<|>)\s*(\"[^\"]*\"|[^\s()]+)\s*(AND|OR)?")
-
-_COMPARE: dict[str, Callable[[str, str], bool]] = {
-    "=": lambda a, b: b in (a, "*"),
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    ">": lambda a, b: a > b,
-    "<=": lambda a, b: a <= b,
-    ">=": lambda a, b: a >= b,
-}
-Item = TypeVar("Item")
 
 
 def refuse(code: int, status: str, message: str) -> Refused:
@@ -103,27 +97,18 @@ def _check_id(value: Any, pattern: re.Pattern[str], what: str) -> None:
         raise invalid(f"Invalid {what} {value!r}. It must match {pattern.pattern!r}")
 
 
-def matches(text: str, value_of: Callable[[str], str | None]) -> bool:
-    """Whether an item passes a filter such as `state = RUNNING AND labels.team = blue`; OR binds weaker."""
-    position, groups = 0, [True]
-    while position < len(text.rstrip()):
-        found = _CLAUSE.match(text, position)
-        value = value_of(found[1]) if found else None
-        if found is None:
-            raise invalid(f"Invalid filter {text!r} at {text[position:]!r}")
-        groups[-1] &= value is not None and _COMPARE[found[2]](value, found[3].strip('"'))
-        if found[4] == "OR":
-            groups.append(True)
-        position = found.end()
-    return any(groups)
-
-
-def page_of(request: RecordedRequest, items: Sequence[Item], size: int) -> tuple[Sequence[Item], dict[str, str]]:
-    """Return the page that a request asks for, and the `nextPageToken` if there is another."""
+def filter_of(request: RecordedRequest, *, alternatives: bool) -> Test:
+    """Return the test that `filter` stands for; with `alternatives` it may have an OR."""
     try:
-        start = int(request.query.get("pageToken") or 0)
-        count = min(int(request.query.get("pageSize") or size), 1000) or size
+        return parse(request.query.get("filter", ""), alternatives=alternatives)
+    except BadFilter as exc:
+        raise invalid(str(exc)) from exc
+
+
+def page_asked(request: RecordedRequest) -> tuple[int, int | None]:
+    """Return `pageSize` within the service's limits, and the number that `pageToken` stands for."""
+    try:
+        size, token = int(request.query.get("pageSize") or 0), request.query.get("pageToken")
+        return min(size, LARGEST_PAGE) if size > 0 else PAGE, int(token) if token else None
     except ValueError:
         raise invalid("Invalid page token or page size") from None
-    more = {"nextPageToken": str(start + count)} if start + count < len(items) else {}
-    return items[start : start + count], more

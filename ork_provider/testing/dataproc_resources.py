@@ -5,10 +5,11 @@ Source: https://cloud.google.com/dataproc/docs/reference/rest
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from ork_provider.testing.dataproc_jobs import FakeDataprocBatch, FakeDataprocJob, FakeDataprocWork, timestamp
+from ork_provider.testing.fields import EVERYTHING
 
 EpochMs = Callable[[float], int]
 TYPE = "type.googleapis.com/google.cloud.dataproc.v1"
@@ -17,23 +18,23 @@ _STAGING = "gs://dataproc-staging-fake"
 _OPERATION_ERRORS = {"FAILED": 10, "CANCELLED": 1}  # google.rpc.Code: ABORTED, CANCELLED
 
 
-def job_resource(job: FakeDataprocJob, epoch_ms: EpochMs) -> dict[str, Any]:
-    """Render a job."""
-    *before, now = [_status(job, state, at, epoch_ms) for state, at in job.history()]
+def job_resource(job: FakeDataprocJob, epoch_ms: EpochMs, asked: Container[str] = EVERYTHING) -> dict[str, Any]:
+    """Render a job; its YARN applications and its earlier states only if they are `asked` for."""
+    *earlier, (state, at) = job.history()
     home = f"{_STAGING}/google-cloud-dataproc-metainfo/{job.uuid}/jobs/{job.job_id}"
     resource = {
         **job.resource,
         "reference": {"projectId": job.project, "jobId": job.job_id},
         "placement": {**job.resource["placement"], "clusterName": job.cluster_name, "clusterUuid": "fake-cluster"},
-        "status": now,
+        "status": _status(job, state, at, epoch_ms),
         "jobUuid": job.uuid,
         "driverControlFilesUri": f"{home}/",
         "driverOutputResourceUri": job.work.output_uri or f"{home}/driveroutput",
     }
-    if before:
-        resource["statusHistory"] = before
-    if any(state == "RUNNING" for state, _ in job.history()):
-        resource["yarnApplications"] = [_application(job)]
+    if earlier and "statusHistory" in asked:
+        resource["statusHistory"] = [_status(job, *entered, epoch_ms) for entered in earlier]
+    if "yarnApplications" in asked and "RUNNING" in (state, *(state for state, _ in earlier)):
+        resource["yarnApplications"] = [_application(job, state)]
     return {**resource, "done": True} if job.ended else resource
 
 
@@ -42,18 +43,18 @@ def _status(job: FakeDataprocWork, state: str, at: float, epoch_ms: EpochMs) -> 
     return {"state": state, "stateStartTime": timestamp(epoch_ms(at)), **({"details": details} if details else {})}
 
 
-def _application(job: FakeDataprocJob) -> dict[str, Any]:
+def _application(job: FakeDataprocJob, state: str) -> dict[str, Any]:
     ends = {"DONE": "FINISHED", "ERROR": "FAILED", "CANCELLED": "KILLED"}
     return {
         "name": job.work.script.application,
-        "state": ends.get(job.state, "RUNNING"),
+        "state": ends.get(state, "RUNNING"),
         "progress": job.progress(),
         "trackingUrl": f"http://{job.cluster_name}-m:8088/proxy/application_{job.number:013d}_0001/",
     }
 
 
-def batch_resource(batch: FakeDataprocBatch, epoch_ms: EpochMs) -> dict[str, Any]:
-    """Render a batch."""
+def batch_resource(batch: FakeDataprocBatch, epoch_ms: EpochMs, asked: Container[str] = EVERYTHING) -> dict[str, Any]:
+    """Render a batch; its runtime information only if it is `asked` for."""
     *before, (state, at) = batch.history()
     resource = {
         **batch.resource,
@@ -64,7 +65,7 @@ def batch_resource(batch: FakeDataprocBatch, epoch_ms: EpochMs) -> dict[str, Any
         "operation": batch.operation,
         "state": state,
         "stateTime": timestamp(epoch_ms(at)),
-        "runtimeInfo": _runtime_info(batch),
+        "runtimeInfo": _runtime_info(batch) if "runtimeInfo" in asked else {},
         "stateHistory": [{"state": s, "stateStartTime": timestamp(epoch_ms(t))} for s, t in before],
     }
     details = batch.details(state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 FINAL = ("finished", "failed", "cancelled")
@@ -166,6 +167,7 @@ def _statistics(executed: str, failed: str, collected: str) -> dict[str, int]:
     return {executed: 3, failed: 0, collected: 3, "columns_analyzed": 1, "columns_successfully_analyzed": 1}
 
 
+@lru_cache(maxsize=1 << 16)
 def iso(milliseconds: float) -> str:
     """Render a time since 1970 as the API does."""
     at = dt.datetime.fromtimestamp(milliseconds / 1000, dt.timezone.utc)

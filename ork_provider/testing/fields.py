@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
+from functools import lru_cache
 from typing import Any
 
 Mask = dict[str, "Mask"]  # an empty mask keeps everything below it
+
+
+class Everything:
+    """The names that no mask, or an empty one, asks for: all."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERYTHING = Everything()
 
 _TOKEN = re.compile(r"[(),/]|[^(),/\s]+")
 
@@ -14,6 +26,7 @@ class BadMask(ValueError):
     """A `fields` parameter that cannot be parsed."""
 
 
+@lru_cache
 def parse_mask(text: str) -> Mask:
     """Parse `a,b/c,d(e,f/g)` to nested dicts; `*` stands for every field.
 
@@ -48,6 +61,12 @@ def _parse_path(tokens: list[str], mask: Mask) -> None:
         below.update(_parse_list(tokens))
         if not tokens or tokens.pop(0) != ")":
             raise BadMask("Invalid field selection: ')' is missing")
+
+
+def asked_of(mask: Mask, name: str) -> Container[str]:
+    """Return the fields that a mask asks for below a field `name`: whoever renders many may leave out the others."""
+    below = mask.get(name, {})
+    return below if below and "*" not in below else EVERYTHING
 
 
 def cut(value: Any, mask: Mask) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, ClassVar
 
 from ork_provider.testing.faults import Answer, Refused
-from ork_provider.testing.fields import BadMask, cut, parse_mask
+from ork_provider.testing.fields import BadMask, Mask, asked_of, cut, parse_mask
 from ork_provider.testing.server import FakeServer, RecordedRequest
 from ork_provider.testing.tokens import ANONYMOUS, Tokens
 
@@ -64,13 +64,18 @@ class GoogleServer(FakeServer):
 
     def _answer(self, request: RecordedRequest, value: dict[str, Any]) -> Answer:
         """Answer with what the request's `fields` mask leaves of a value."""
-        mask = request.query.get("fields")
-        if not mask:
-            return Answer.json(value)
+        return Answer.json(cut(value, self._mask(request)))
+
+    def _mask(self, request: RecordedRequest) -> Mask:
+        text = request.query.get("fields")
         try:
-            return Answer.json(cut(value, parse_mask(mask)))
+            return parse_mask(text) if text else {}
         except BadMask as exc:
             raise Refused(Answer.google_error(400, "invalidParameter", str(exc))) from exc
+
+    def _asked(self, request: RecordedRequest, name: str) -> Container[str]:
+        """Name the fields that a request wants of each item of the list `name`."""
+        return asked_of(self._mask(request), name)
 
 
 def google_connections(*fakes: GoogleServer) -> dict[str, str]:
