@@ -2,7 +2,8 @@
 
 OrkError
 ├── TryAgain          the next ask may work: 429, 5xx, timeouts, resets, a malformed answer
-│   └── NotFound      404: try again at first, job lost when it stays so
+│   ├── NotFound      404: try again at first, job lost when it stays so
+│   └── Throttled     429: the service is asked too often
 ├── BadRequest        asking again cannot help; a person must change something
 │   ├── NoConnection  an Airflow connection that is not there
 │   ├── Unauthorized  401: the connection is read again once, then it is final
@@ -47,6 +48,10 @@ class TryAgain(OrkError):
 
 class NotFound(TryAgain):
     """The service does not know the job (404); final only when it stays so."""
+
+
+class Throttled(TryAgain):
+    """The service is asked too often (429, or a 403 that says so): come again later, and less often."""
 
 
 class BadRequest(OrkError):

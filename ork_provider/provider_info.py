@@ -36,7 +36,7 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": ["ork_provider.operator.ConsoleLink"],
         "config": {
             "ork": {
-                "description": "Defaults of the Ork provider's operators.",
+                "description": "Settings of the Ork provider's operators and triggers.",
                 "options": {
                     "default_deferrable": {
                         "description": "Whether operators defer unless told otherwise.",
@@ -44,7 +44,15 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "boolean",
                         "example": "False",
                         "default": "True",
-                    }
+                    },
+                    "shared_poll_interval": {
+                        "description": "Seconds between two polls that serve all waiting jobs of one scope, such as "
+                        "the list of the running BigQuery jobs of a project.",
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": "1",
+                        "default": "2",
+                    },
                 },
             }
         },

@@ -1,15 +1,14 @@
-"""What every service knows how to do with a job (four verbs), and the one place where jobs are asked.
+"""What every service knows how to do with a job (four verbs), and which of its calls tell of many jobs at once.
 
 Operators and triggers never talk to a service themselves: they go through ``Services``, which opens each
-service once per connection and hands every job to its own. What asks for one job today may ask for many
-tomorrow without any of them noticing.
+service once per connection and hands every job to its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -25,6 +24,52 @@ CONNECTIONS: dict[str, Any] = {
 }
 """Connection parameters of all services, for what waits for jobs of any kinds. A table, because the services'
 modules are loaded when they are needed; a test compares them."""
+
+
+class Shared(ABC):
+    """A poll that serves many jobs at once; see ``ork_provider.hub``."""
+
+    @property
+    @abstractmethod
+    def key(self) -> Hashable:
+        """What is shared: jobs whose polls have equal keys are served by one."""
+
+    @abstractmethod
+    def name(self, job: Any) -> Hashable:
+        """Return what the poll's answers call a job."""
+
+    @abstractmethod
+    def read(self, told: Any) -> JobStatus | None:
+        """Read what an answer says of one job; None if the job must be asked for itself."""
+
+
+class Listing(Shared):
+    """A call that lists jobs: one that is not in it, or not any more, is asked for itself."""
+
+    least: ClassVar[int] = 1
+    """Fewest waiting jobs for which it pays to list."""
+
+    @abstractmethod
+    async def look(self, names: Collection[Hashable]) -> dict[Hashable, Any]:
+        """List once; return what is said of each job, by name.
+
+        :param names: the jobs that are waited for; what is said of others does no harm
+        """
+
+
+class Feed(Shared):
+    """A call that waits for changes and tells of them, from a position on."""
+
+    interval: ClassVar[float] = 1.0
+    """Least seconds between two calls that tell of changes."""
+
+    @abstractmethod
+    async def start(self) -> Any:
+        """Return the position from which nothing is missed."""
+
+    @abstractmethod
+    async def changes(self, position: Any) -> tuple[Iterable[tuple[Hashable, Any]], Any]:
+        """Wait for changes, for a limited time; return them, by name and oldest first, and the next position."""
 
 
 class Service(ABC):
@@ -45,6 +90,10 @@ class Service(ABC):
         :raises TryAgain: no good answer this time (NotFound: the service does not know the job)
         :raises BadRequest: asking again cannot help
         """
+
+    def shared(self, job: Any) -> Shared | None:
+        """Return the poll that a waiting job shares with others; None if each has to be asked for itself."""
+        return None
 
     @abstractmethod
     async def submit(self, job: Any, request: Mapping[str, Any]) -> Job:
@@ -98,7 +147,7 @@ class Services:
                 await self.session.connection(conn_id)
 
     async def check(self, job: Job) -> JobStatus:
-        """Ask once how a job is. The only place that asks."""
+        """Ask for one job itself."""
         return await (await self.of(job)).check(job)
 
     async def submit(self, job: Job, request: Mapping[str, Any]) -> Job:

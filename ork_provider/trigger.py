@@ -19,6 +19,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from ork_provider.ending import cancel_all, end_rest
 from ork_provider.errors import InvalidJob
+from ork_provider.hub import Hub
 from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand, describe, describe_job, jobs_from_dicts
 from ork_provider.service import CONNECTIONS, Services
 from ork_provider.session import shared_session
@@ -137,9 +138,10 @@ class JobTrigger(BaseTrigger):
         )
 
     async def _wait(self, plan: Plan, session: Session) -> dict[str, Any]:
-        services = Services(session, self.connections)
+        services, hub, interval = Services(session, self.connections), Hub.of(session), plan.policy.poll_interval
         self._watch = Watch(
             ask=services.check,
+            seat=lambda job: hub.seat(job, services, interval),
             policy=plan.policy,
             clock=self.clock,
             deadline=plan.deadline,

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from ork_provider.bigquery.job import BigQueryJob, read_job
+from ork_provider.bigquery.listing import RunningJobs
 from ork_provider.bigquery.values import read_rows
 from ork_provider.errors import Conflict, TryAgain
 from ork_provider.google.api import ApiName, read_answer
@@ -34,6 +35,10 @@ class BigQueryService(GoogleService):
         """Ask with jobs.get."""
         answer = await self.get(await self.locate(job), fields=STATUS_FIELDS)
         return read_answer(job, answer, "a job", read_job)
+
+    def shared(self, job: BigQueryJob) -> RunningJobs | None:
+        """See Service; a job whose location is not known cannot be told from another one of its id."""
+        return RunningJobs(self.api, job.project) if job.location else None
 
     async def locate(self, job: BigQueryJob) -> BigQueryJob:
         """Return the job with its location: jobs.get without one finds only what is in the US or the EU.

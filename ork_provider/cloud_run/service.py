@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from ork_provider.cloud_run.job import STATUS_FIELDS, CloudRunJob, read_execution
+from ork_provider.cloud_run.listing import Executions
 from ork_provider.cloud_run.overrides import holds_marker, name_container, needs_name
 from ork_provider.errors import BadRequest, NotFound, TryAgain
 from ork_provider.google.api import ApiName, read_answer, read_error, read_object, sentence
@@ -45,6 +46,10 @@ class CloudRunService(GoogleService):
         if not name.endswith(f"/{job.execution_id}"):
             raise TryAgain(f"{job}: the answer names another execution, {name!r}")
         return read_answer(job, answer, "an execution", read_execution)
+
+    def shared(self, job: CloudRunJob) -> Executions:
+        """See Service."""
+        return Executions(self.api, job.project, job.region, job.job_name)
 
     async def submit(self, job: Any, request: Mapping[str, Any]) -> CloudRunJob:
         """See CloudRunJobOperator.submit; Cloud Run names its executions itself."""

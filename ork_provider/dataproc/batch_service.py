@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ork_provider.dataproc.batch import DataprocBatchJob, read_batch
+from ork_provider.dataproc.listing import ActiveBatches
 from ork_provider.dataproc.service import DataprocService
 from ork_provider.errors import NotFound, TryAgain
 from ork_provider.google.api import read_answer
@@ -32,6 +33,10 @@ class DataprocBatchService(DataprocService):
         """Ask with batches.get."""
         answer = await self.api.call("GET", path_of(job), params={"fields": STATUS_FIELDS})
         return read_answer(job, answer, "a batch", read_batch)
+
+    def shared(self, job: DataprocBatchJob) -> ActiveBatches:
+        """See Service."""
+        return ActiveBatches(self.api, job.project, job.region)
 
     async def submit(self, job: DataprocBatchJob, request: Mapping[str, Any]) -> DataprocBatchJob:
         """Start with batches.create under our own id.

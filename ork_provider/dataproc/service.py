@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from ork_provider.dataproc.job import DataprocJob, read_job
+from ork_provider.dataproc.listing import ActiveJobs
 from ork_provider.errors import BadRequest, Conflict, NotFound, TryAgain
 from ork_provider.google.api import ApiName, read_answer, sentence
 from ork_provider.google.service import GoogleService
@@ -50,6 +51,10 @@ class DataprocJobService(DataprocService):
         """Ask with jobs.get."""
         answer = await self.api.call("GET", path_of(job), params={"fields": STATUS_FIELDS})
         return read_answer(job, answer, "a job", read_job)
+
+    def shared(self, job: DataprocJob) -> ActiveJobs:
+        """See Service."""
+        return ActiveJobs(self.api, job.project, job.region)
 
     async def submit(self, job: DataprocJob, request: Mapping[str, Any]) -> DataprocJob:
         """Start with jobs.submit under our own id.

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from ork_provider.dqops import requests
 from ork_provider.dqops.connection import DQOPS_CONNECTION, DqopsAccess, DqopsServer
+from ork_provider.dqops.feed import JobChanges
 from ork_provider.dqops.job import DqopsJob, read_id, read_job
 from ork_provider.errors import BadRequest, NotFound, TryAgain
 from ork_provider.job import JobStatus, describe
@@ -48,6 +49,10 @@ class DqopsService(Service):
         if job.job_id is not None and number not in (None, job.job_id):
             raise TryAgain(f"{job}: the answer names another job, {number}")
         return answer
+
+    def shared(self, job: DqopsJob) -> JobChanges | None:
+        """See Service; a job whose number is not known cannot be told from another one with its key."""
+        return None if job.job_id is None else JobChanges(self, self._access.conn_id, job.base_url)
 
     async def find(self, job: DqopsJob) -> DqopsJob | None:
         """Return the job with the number that DQOps has given it; None if it does not know it."""
@@ -91,19 +96,22 @@ class DqopsService(Service):
         server = DqopsServer(self._access, job.base_url)
         await server.check(*await self._send(requests.cancel_job(job.remote_id), server))
 
-    async def call(self, call: requests.Call, base_url: str | None) -> dict[str, Any]:
-        """Send one request; return the JSON object of a good answer, raise any other as our error."""
+    async def call(self, call: requests.Call, base_url: str | None, **how: Any) -> dict[str, Any]:
+        """Send one request; return the JSON object of a good answer, raise any other as our error.
+
+        :param how: ``timeout``, ``max_body``, ``shared`` as in Request
+        """
         server = DqopsServer(self._access, base_url)
-        asked, response = await self._send(call, server)
+        asked, response = await self._send(call, server, **how)
         answer = (await server.check(asked, response)).json()
         if not isinstance(answer, dict):
             raise TryAgain(f"{asked}: expected a JSON object, got {type(answer).__name__}")
         return answer
 
-    async def _send(self, call: requests.Call, server: DqopsServer) -> tuple[Request, Response]:
+    async def _send(self, call: requests.Call, server: DqopsServer, **how: Any) -> tuple[Request, Response]:
         method, path, params, body = call
         url = f"{await server.url()}/{path}"
-        asked = Request(method=method, url=url, params=params, json=body, verify=await server.verify())
+        asked = Request(method=method, url=url, params=params, json=body, verify=await server.verify(), **how)
         return asked, await send_as(self._session.door, server, asked)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from ork_provider.errors import BadRequest, Conflict, TryAgain
@@ -12,6 +12,12 @@ from ork_provider.job import Job, describe
 from ork_provider.session import Request, Response, Session, check, read_extra, retry_after, send_as
 
 T = TypeVar("T")
+
+LIST_TIMEOUT = 10.0
+"""Seconds that a page of a list may take: many wait for it."""
+
+LIST_LIMIT = 16 * 1024 * 1024
+"""Bytes that a page of a list may have."""
 
 ApiName = Literal["bigquery", "run", "dataproc"]
 
@@ -41,11 +47,16 @@ class GoogleApi:
         self._conn_id = gcp_conn_id
         self._chain = impersonation_chain
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Who asks: those who are the same may share what is asked."""
+        return self._conn_id, json.dumps(self._chain)
+
     async def access(self) -> GoogleAccess:
         """Return who we are; another object only if the connection has changed."""
         conn = await self._session.connection(self._conn_id)
         fields = read_extra(conn)
-        key = ("google", self._conn_id, json.dumps(self._chain))
+        key = ("google", *self.identity)
         known = self._session.cache.get(key)
         if known is None or known[0] != fields:
             access = GoogleAccess(conn_id=self._conn_id, fields=fields, impersonation_chain=self._chain)
@@ -91,6 +102,26 @@ class GoogleApi:
         """Send one request; return it with any answer."""
         asked = Request(method=method, url=await self.url(path), **request)
         return asked, await send_as(self._session.door, self, asked)
+
+    async def list(
+        self, path: str, params: Sequence[tuple[str, str]], items: str, *, pages: int
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """List for many who wait: page by page, at most so many of them; what is no object is left out.
+
+        :param items: name of the list in an answer
+        """
+        token: str | None = ""
+        for _ in range(pages):
+            more = (("pageToken", token),) if token else ()
+            asked = {"params": (*params, *more), "timeout": LIST_TIMEOUT, "max_body": LIST_LIMIT, "shared": True}
+            page = await self.call("GET", path, **asked)
+            listed = page.get(items) or []
+            if not isinstance(listed, list):
+                raise TryAgain(f"GET {path}: {items!r} is not a list: {describe(listed)}")
+            yield [item for item in listed if isinstance(item, dict)]
+            token = page.get("nextPageToken")
+            if not token or not isinstance(token, str):
+                return
 
 
 def read_answer(job: Job, answer: dict[str, Any], what: str, read: Callable[[dict[str, Any]], T]) -> T:

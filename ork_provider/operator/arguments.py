@@ -1,4 +1,4 @@
-"""Checks of operators' arguments, with one clear error each, and the settings behind their defaults."""
+"""Checks of operators' arguments, with one clear error each."""
 
 from __future__ import annotations
 
@@ -36,21 +36,6 @@ class CheckedOperator(BaseOperator):
 
     def __str__(self) -> str:
         return f"{type(self).__name__}(task_id={self.task_id!r})"
-
-
-def default_deferrable() -> bool:
-    """Return ``[ork] default_deferrable``, True unless set otherwise."""
-    from airflow.sdk.configuration import conf
-
-    return bool(conf.getboolean("ork", "default_deferrable", fallback=True))
-
-
-def resume_pause() -> timedelta:
-    """How long after deferring a task may resume without the scheduler taking it for a lost one."""
-    from airflow.sdk.configuration import conf
-
-    heartbeat = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)
-    return timedelta(seconds=2 * heartbeat + 1)
 
 
 def to_seconds(value: timedelta | float) -> float:

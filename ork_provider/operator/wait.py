@@ -16,8 +16,9 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from ork_provider.ending import Ender, end_rest, said_of_cancel
 from ork_provider.errors import OrkError
 from ork_provider.job import Job, JobState, JobStatus, describe_job
-from ork_provider.operator.arguments import CheckedOperator, default_deferrable, resume_pause, to_seconds
+from ork_provider.operator.arguments import CheckedOperator, to_seconds
 from ork_provider.operator.outcome import failure, read_event
+from ork_provider.settings import default_deferrable, resume_pause
 from ork_provider.trigger import JobTrigger
 from ork_provider.waiting import (
     ERROR,

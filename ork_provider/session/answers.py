@@ -7,7 +7,7 @@ import math
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
-from ork_provider.errors import BadRequest, Conflict, NotFound, OrkError, TryAgain, Unauthorized
+from ork_provider.errors import BadRequest, Conflict, NotFound, OrkError, Throttled, TryAgain, Unauthorized
 from ork_provider.session.door import QUOTED, Request, Response
 
 
@@ -29,7 +29,9 @@ def refusal(request: Request, response: Response) -> OrkError:
     if status == 409:
         return Conflict(message)
     if status in (408, 429) or status >= 500 or (status == 403 and _reason(response) in PASSING_REASONS):
-        return TryAgain(message, retry_after=retry_after(response), processed=status not in (403, 429))
+        throttled = status in (403, 429) and _reason(response) != "backendError"
+        kind = Throttled if throttled else TryAgain
+        return kind(message, retry_after=retry_after(response), processed=status not in (403, 429))
     if status in (301, 302, 303, 307, 308):
         return BadRequest(f"{message}. It redirects to {response.headers.get('location')!r}; use that address.")
     return BadRequest(message)

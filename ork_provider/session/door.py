@@ -46,6 +46,7 @@ class Request:
     :param timeout: seconds, connect to last byte
     :param max_body: bytes of answer that are read at most
     :param verify: False skips TLS verification, a path names a CA bundle
+    :param shared: asks for many jobs at once, so it does not queue behind those that ask for one
     """
 
     method: str
@@ -56,6 +57,7 @@ class Request:
     timeout: float = REQUEST_TIMEOUT
     max_body: int = MAX_BODY
     verify: bool | str = True
+    shared: bool = False
 
     @property
     def full_url(self) -> str:
@@ -188,13 +190,30 @@ class HttpxDoor:
 
 
 class AiohttpDoor:
-    """The triggerer's door: one session, its connections kept open between polls."""
+    """The triggerer's door: one session, its connections kept open between polls.
+
+    A host has ``CONNECTIONS_PER_HOST`` requests at a time; the others queue, and their time begins when they are
+    sent. A shared poll does not queue.
+    """
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._queues: dict[str, asyncio.Semaphore] = {}
 
     async def send(self, request: Request) -> Response:
         """See Door."""
+        if request.shared:
+            return await self._send(request)
+        async with self._queue(request.url):
+            return await self._send(request)
+
+    def _queue(self, url: str) -> asyncio.Semaphore:
+        host = "/".join(url.split("/", 3)[:3])
+        if host not in self._queues:
+            self._queues[host] = asyncio.Semaphore(CONNECTIONS_PER_HOST)
+        return self._queues[host]
+
+    async def _send(self, request: Request) -> Response:
         import aiohttp
         from yarl import URL
 
@@ -226,13 +245,13 @@ class AiohttpDoor:
         import aiohttp
 
         if self._session is None or self._session.closed:
-            connector = aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS_PER_HOST)
+            connector = aiohttp.TCPConnector(limit=0)
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
 
     async def close(self) -> None:
         """See Door."""
-        session, self._session = self._session, None
+        session, self._session, self._queues = self._session, None, {}
         if session is not None:
             await session.close()
 

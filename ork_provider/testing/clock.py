@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import heapq
+from collections.abc import Callable
 from itertools import count
 from weakref import WeakKeyDictionary
 
@@ -15,7 +16,7 @@ Sleeper = tuple[float, int, "asyncio.Future[None]"]
 
 
 class FakeClock:
-    """Virtual time: `now()`, `monotonic()` and `await sleep(seconds)`.
+    """Virtual time: `now()`, `monotonic()`, `await sleep(seconds)` and `call_later(seconds, callback)`.
 
     With `autojump=True` (default) time jumps to the earliest sleeper as soon as no other task of the event loop
     can run. Real I/O in progress is not seen: with a fake server beside it use `autojump=False` and `advance`.
@@ -51,13 +52,22 @@ class FakeClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
+        await self._enqueue(seconds)
+
+    def _enqueue(self, seconds: float) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         queue = self._sleepers.setdefault(loop, [])
         heapq.heappush(queue, (self._elapsed + seconds, next(self._order), future))
         if self.autojump:
             self._start_jumping(loop)
-        await future
+        return future
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.Future[None]:
+        """Call back when so many virtual seconds have passed; cancel the future to prevent it."""
+        future = self._enqueue(seconds)
+        future.add_done_callback(lambda done: None if done.cancelled() else callback())
+        return future
 
     async def advance(self, seconds: float) -> None:
         """Let `seconds` pass: sleepers wake at their own time, in order, also those that start on the way."""

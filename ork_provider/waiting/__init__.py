@@ -8,8 +8,8 @@ have ended (``many.py``).
 
 from ork_provider.waiting.journal import Journal
 from ork_provider.waiting.many import ERROR, FAILED, SUCCESS, TIMEOUT, Outcome, Until, needed, wait
-from ork_provider.waiting.policy import Clock, Policy, SystemClock, Trouble, keep_trying
-from ork_provider.waiting.watch import FIRST_ASK, LONGEST_ASK, Ask, DeadlinePassed, Watch
+from ork_provider.waiting.policy import Clock, Policy, SystemClock, Timer, Trouble, keep_trying
+from ork_provider.waiting.watch import FIRST_ASK, LONGEST_ASK, Alone, Ask, DeadlinePassed, Seat, Watch
 
 __all__ = [
     "ERROR",
@@ -18,13 +18,16 @@ __all__ = [
     "LONGEST_ASK",
     "SUCCESS",
     "TIMEOUT",
+    "Alone",
     "Ask",
     "Clock",
     "DeadlinePassed",
     "Journal",
     "Outcome",
     "Policy",
+    "Seat",
     "SystemClock",
+    "Timer",
     "Trouble",
     "Until",
     "Watch",

@@ -15,7 +15,7 @@ from ork_provider.waiting.policy import Clock, Policy, Trouble
 class Journal:
     """What a wait says in the task's log: its start, each change of state, trouble, a sparse sign of life."""
 
-    HEARTBEATS = (60.0, 120.0, 300.0, 600.0)
+    HEARTBEATS = (600.0, 1800.0, 3600.0)
     """Seconds between signs of life; the last one repeats."""
 
     PROGRESS = 30.0
@@ -28,6 +28,11 @@ class Journal:
         self._beats = 0
         self._said_at = self.started
         self._last: dict[Job, tuple[str, str, float]] = {}
+
+    @property
+    def silence(self) -> float:
+        """Seconds until the next sign of life is due."""
+        return max(1.0, self._said_at + self.HEARTBEATS[self._beats] - self.clock.monotonic())
 
     def start(self, jobs: Sequence[Job], policy: Policy, deadline: datetime | None) -> None:
         """Say what is waited for."""

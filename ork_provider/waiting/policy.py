@@ -16,6 +16,14 @@ from ork_provider.errors import NotFound, TryAgain
 T = TypeVar("T")
 
 
+class Timer(Protocol):
+    """What is due later."""
+
+    def cancel(self) -> None:
+        """Let it not happen."""
+        ...
+
+
 class Clock(Protocol):
     """Time, passed in so that tests take none."""
 
@@ -29,6 +37,10 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
+        ...
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call back in so many seconds, in the running event loop."""
         ...
 
 
@@ -46,6 +58,10 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """See Clock."""
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """See Clock."""
+        return asyncio.get_running_loop().call_later(seconds, callback)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,8 @@
-"""One wait in progress: following one job to its end."""
+"""One wait in progress: following one job to its end.
+
+A job is asked for from a ``Seat``: alone, or beside others who share one poll (``ork_provider.hub``). The loop is the
+same: ask, and if the job has not ended, pause until the next ask is due or there is news.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from ork_provider.errors import NotFound, TryAgain
 from ork_provider.job import Job, JobState, JobStatus
@@ -27,6 +31,46 @@ class DeadlinePassed(Exception):
     """A job did not end before the deadline."""
 
 
+class Seat(Protocol):
+    """The place from which one waiter asks for one job."""
+
+    async def ask(self) -> JobStatus:
+        """Say how the job is."""
+        ...
+
+    async def pause(self, seconds: float, longest: float) -> None:
+        """Wait until the job is to be asked for again.
+
+        :param seconds: after which it has to be asked for, if nobody tells of it
+        :param longest: seconds after which the waiter has other things to do, if somebody does
+        """
+        ...
+
+    def leave(self) -> None:
+        """End; nothing is left behind."""
+        ...
+
+
+class Alone:
+    """A seat whose waiter asks for the job itself, each time."""
+
+    def __init__(self, job: Job, ask: Ask, clock: Clock) -> None:
+        self._job = job
+        self._ask = ask
+        self._clock = clock
+
+    async def ask(self) -> JobStatus:
+        """See Seat."""
+        return await self._ask(self._job)
+
+    async def pause(self, seconds: float, longest: float) -> None:
+        """See Seat."""
+        await self._clock.sleep(seconds)
+
+    def leave(self) -> None:
+        """See Seat."""
+
+
 async def cancel_tasks(*tasks: asyncio.Future[Any]) -> None:
     """Cancel tasks of the event loop and wait until they have ended."""
     for task in tasks:
@@ -36,7 +80,10 @@ async def cancel_tasks(*tasks: asyncio.Future[Any]) -> None:
 
 @dataclass(kw_only=True)
 class Watch:
-    """One wait in progress: how to ask, how long, and what was heard last of each job."""
+    """One wait in progress: how to ask, how long, and what was heard last of each job.
+
+    :param seat: where a job is asked for from; default: alone
+    """
 
     ask: Ask
     policy: Policy = field(default_factory=Policy)
@@ -44,6 +91,7 @@ class Watch:
     deadline: datetime | None = None
     journal: Journal | None = None
     on_answer: Callable[[Job, JobStatus], Awaitable[None]] | None = None
+    seat: Callable[[Job], Seat] | None = None
     heard: dict[Job, JobStatus] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,11 +110,18 @@ class Watch:
         :raises OrkError: asking cannot help, or the error budget is spent
         :raises DeadlinePassed: it did not end in time
         """
+        seat = self.seat(job) if self.seat else Alone(job, self.ask, self.clock)
+        try:
+            return await self._follow(job, seat)
+        finally:
+            seat.leave()
+
+    async def _follow(self, job: Job, seat: Seat) -> JobStatus:
         trouble = Trouble(self.policy, self.clock)
         first = True
         while True:
             try:
-                status = await self._ask(job, first=first)
+                status = await self._ask(seat, first=first)
             except TryAgain as exc:
                 if self._is_lost(exc, trouble):
                     return JobStatus(state=JobState.LOST, message=str(exc))
@@ -81,16 +136,21 @@ class Watch:
             first = False
             if self.left <= 0:
                 raise DeadlinePassed
-            await self.clock.sleep(min(pause, self.left))
+            await seat.pause(min(pause, self.left), self._spare)
             if self.left <= 0:
                 raise DeadlinePassed
 
-    async def _ask(self, job: Job, *, first: bool) -> JobStatus:
+    @property
+    def _spare(self) -> float:
+        """Seconds in which there is nothing to do but to wait for the job."""
+        return min(self.left, self.journal.silence) if self.journal else self.left
+
+    async def _ask(self, seat: Seat, *, first: bool) -> JobStatus:
         """Ask once; an answer that would come after the deadline is not waited for, a first one not for long."""
         limit = max(self.left, FIRST_ASK) if first else self.left
         if limit > LONGEST_ASK:
-            return await self.ask(job)
-        asking = asyncio.ensure_future(self.ask(job))
+            return await seat.ask()
+        asking = asyncio.ensure_future(seat.ask())
         alarm = asyncio.ensure_future(self.clock.sleep(max(0.0, limit)))
         try:
             await asyncio.wait({asking, alarm}, return_when=asyncio.FIRST_COMPLETED)

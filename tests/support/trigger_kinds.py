@@ -12,7 +12,7 @@ import httpx
 
 from ork_provider.bigquery import BigQueryJob, BigQueryJobTrigger
 from ork_provider.http import HttpJob, HttpJobTrigger
-from ork_provider.testing import FakeBigQuery, FakeHttpJobs, HttpOutcome, Outcome, TriggerResult, run_trigger
+from ork_provider.testing import FakeBigQuery, FakeHttpJobs, Fault, HttpOutcome, Outcome, TriggerResult, run_trigger
 from ork_provider.trigger import JobTrigger
 
 NEVER = 10**9
@@ -66,7 +66,9 @@ class Kind:
 
 @contextmanager
 def bigquery() -> Iterator[Kind]:
+    """BigQuery in a project that may not be listed: each job is asked for by itself, as those of plain HTTP are."""
     with FakeBigQuery(pending=0, clock=(clock := Polls())) as fake:
+        fake.fail(Fault.google(403, "accessDenied"), on="GET */jobs", times=-1)
 
         def start(polls: int = 4, good: bool = True) -> dict[str, Any]:
             error = None if good else {"reason": "invalidQuery", "message": "Syntax error: no disk"}

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from ork_provider.errors import BadRequest, Conflict, NotFound, OrkError, TryAgain, Unauthorized
+from ork_provider.errors import BadRequest, Conflict, NotFound, OrkError, Throttled, TryAgain, Unauthorized
 from ork_provider.session import (
     AiohttpDoor,
     Door,
@@ -528,7 +528,7 @@ def google(status: int, reason: str) -> Response:
         (Response(status=408), TryAgain, True),
         (Response(status=409), Conflict, None),
         (Response(status=410), BadRequest, None),
-        (Response(status=429), TryAgain, False),
+        (Response(status=429), Throttled, False),
         (Response(status=500), TryAgain, True),
         (Response(status=502), TryAgain, True),
         (Response(status=503), TryAgain, True),
@@ -536,9 +536,9 @@ def google(status: int, reason: str) -> Response:
         (Response(status=599), TryAgain, True),
         (Response(status=302), BadRequest, None),
         (Response(status=304), BadRequest, None),
-        (google(403, "rateLimitExceeded"), TryAgain, False),
-        (google(403, "userRateLimitExceeded"), TryAgain, False),
-        (google(403, "quotaExceeded"), TryAgain, False),
+        (google(403, "rateLimitExceeded"), Throttled, False),
+        (google(403, "userRateLimitExceeded"), Throttled, False),
+        (google(403, "quotaExceeded"), Throttled, False),
         (google(403, "backendError"), TryAgain, False),
         (google(403, "accessDenied"), BadRequest, None),
         (google(400, "rateLimitExceeded"), BadRequest, None),

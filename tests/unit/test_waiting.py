@@ -530,11 +530,11 @@ async def test_journal_of_progress(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_journal_of_words_that_stay(caplog: pytest.LogCaptureFixture) -> None:
     """Words that are the same again are no news: there is a sign of life, as of a job that says nothing."""
-    said = await journal_of(caplog, run(journal=True, a=[*progress(*["10 %"] * 13), GOOD]))
+    said = await journal_of(caplog, run(journal=True, a=[*progress(*["10 %"] * 67), GOOD]))
     assert said[1:] == [
         "thing job a is RUNNING after 0 s: 10 %",
-        "thing job a is still RUNNING after 60 s",
-        "thing job a is succeeded after 130 s",
+        "thing job a is still RUNNING after 600 s",
+        "thing job a is succeeded after 670 s",
     ]
 
 
@@ -550,13 +550,13 @@ async def test_journal_of_many_that_say_much(caplog: pytest.LogCaptureFixture) -
 
 
 async def test_heartbeats_are_sparse(caplog: pytest.LogCaptureFixture) -> None:
-    """A job that runs for a day gives a sign of life every ten minutes in the end, never one per poll."""
+    """A job that runs for a day gives a sign of life every hour in the end, never one per poll."""
     r = run(journal=True, a=[RUN] * 8640 + [GOOD])
     said = await journal_of(caplog, r)
     beats = [line for line in said if "still" in line]
-    assert beats[0] == "thing job a is still running after 60 s"
+    assert beats[0] == "thing job a is still running after 600 s"
     assert beats[-1].startswith("thing job a is still running after 8")
-    assert 100 < len(beats) < 200
+    assert 20 < len(beats) < 30
     assert len(said) == len(beats) + 3
 
 

@@ -1,0 +1,92 @@
+"""A scope that hears of its jobs from lists: who is in one still runs, who is not in it is asked for itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, cast
+
+from ork_provider.errors import TryAgain
+from ork_provider.hub.scope import Scope, log
+
+if TYPE_CHECKING:
+    from ork_provider.hub.seat import Seat
+    from ork_provider.job import JobStatus
+    from ork_provider.service import Listing
+
+HURRY = 0.25
+"""Share of the interval after which the next list is made for a newcomer, who has heard nothing yet."""
+
+
+class ListScope(Scope):
+    """Makes one list per interval, whatever the number of those who wait."""
+
+    round = 0
+
+    @property
+    def listing(self) -> Listing:
+        """The call that lists."""
+        return cast("Listing", self.shared)
+
+    @property
+    def wanted(self) -> bool:
+        """See Scope."""
+        return self.size >= self.listing.least
+
+    def welcome(self, seat: Seat) -> None:
+        """See Scope; a list that has begun already may not know the job yet."""
+        seat.fresh = not self.failing
+        seat.since = self.round
+        self.newcomer.ring()
+
+    def answered(self, seat: Seat, status: JobStatus) -> None:
+        """See Scope; the next list says more."""
+
+    def missed(self, seat: Seat) -> None:
+        """See Scope; of the others this says nothing."""
+
+    async def run(self) -> None:
+        """See Scope."""
+        while True:
+            began = self.clock.monotonic()
+            self.newcomer.rung = False
+            self.round += 1
+            try:
+                seen = await self._look()
+            except TryAgain as exc:
+                await self.clock.sleep(self.failed(exc))
+                continue
+            self.good()
+            self._spread(seen)
+            if await self.newcomer.wait(began + self.interval - self.clock.monotonic()):
+                await self.clock.sleep(max(0.0, began + self.interval * HURRY - self.clock.monotonic()))
+
+    async def _look(self) -> dict[Hashable, Any]:
+        try:
+            return await asyncio.wait_for(self.listing.look(self.seats.keys()), self.rules.look_limit)
+        except asyncio.TimeoutError as exc:
+            raise TryAgain(f"no whole list in {self.rules.look_limit:g} s") from exc
+
+    def _spread(self, seen: dict[Hashable, Any]) -> None:
+        """Tell each who waits what the list says of its job."""
+        for name, seats in self.seats.items():
+            raw = seen.get(name)
+            for seat in seats:
+                if raw is not None:
+                    self._tell(seat, raw)
+                elif seat.since < self.round:
+                    seat.must_ask()
+
+    def _tell(self, seat: Seat, raw: Any) -> None:
+        if seat.told is not None and seat.raw == raw:
+            return
+        try:
+            status = self.listing.read(raw)
+        except Exception as exc:  # one odd entry is the trouble of its own job only
+            log.debug("%s: %r in the list cannot be read: %r", self.shared, raw, exc)
+            status = None
+        if status is None:
+            seat.must_ask()
+            return
+        seat.raw = raw
+        seat.tell(status)

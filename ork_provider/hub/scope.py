@@ -1,0 +1,193 @@
+"""A scope: the jobs that one shared poll can tell of, those who wait for them, and the task that polls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ork_provider.errors import BadRequest, NoConnection, OrkError, Throttled, TryAgain, Unauthorized
+from ork_provider.hub.bell import Bell
+from ork_provider.waiting import Policy, Trouble
+
+if TYPE_CHECKING:
+    from ork_provider.hub import Hub
+    from ork_provider.hub.seat import Seat
+    from ork_provider.job import JobStatus
+    from ork_provider.service import Shared
+    from ork_provider.waiting import Clock
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """The times of all shared polls, in seconds.
+
+    :param interval: between two lists of a scope
+    :param first_word: how long a waiter waits at most for the first list before it asks for its job itself
+    :param patience: how long a poll may fail before the jobs are asked for one by one
+    :param throttled_patience: the same when the service says that it is asked too often: more asks do not help then
+    :param refused_for: how long a poll that the service does not allow is not tried again
+    :param look_limit: how long one list may take, all pages together
+    :param sentinel: between two asks for one of the jobs of a feed
+    """
+
+    clock: Clock
+    interval: float = 2.0
+    first_word: float = 15.0
+    patience: float = 10.0
+    throttled_patience: float = 60.0
+    refused_for: float = 600.0
+    look_limit: float = 20.0
+    sentinel: float = 60.0
+
+
+class Scope(ABC):
+    """Those who wait in one scope, by the name of their job; joining and leaving cost the same however many they are.
+
+    Its task belongs to nobody who waits: none of them can cancel it for the others. It runs in an empty context,
+    so that what it logs does not go to the log of the task that happened to come first.
+    """
+
+    def __init__(self, hub: Hub, shared: Shared) -> None:
+        self.hub = hub
+        self.shared = shared
+        self.rules = hub.rules
+        self.clock = hub.rules.clock
+        self.seats: dict[Hashable, set[Seat]] = {}
+        self.size = 0
+        self.newcomer = Bell(self.clock)
+        self._intervals: dict[float, int] = {}
+        self._trouble = Trouble(Policy(error_budget=float("inf")), self.clock)
+        self._good_at = self.clock.monotonic()
+        self._task: asyncio.Task[None] | None = None
+        self._said = False
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Poll until cancelled."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether enough wait for a shared poll to pay."""
+        return self.size > 0
+
+    @property
+    def running(self) -> bool:
+        """Whether the shared poll is going on."""
+        return self._task is not None
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last poll has failed."""
+        return self._trouble.failures > 0
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two polls: the rule's, or the shortest that a waiter has asked for."""
+        return min(self.rules.interval, *self._intervals)
+
+    def each(self) -> Iterator[Seat]:
+        """Go through all seats."""
+        for seats in self.seats.values():
+            yield from seats
+
+    # -- seats ---------------------------------------------------------------------------------------------
+
+    def join(self, seat: Seat) -> None:
+        """Take a waiter in."""
+        self.seats.setdefault(seat.name, set()).add(seat)
+        self.size += 1
+        self._intervals[seat.poll_interval] = self._intervals.get(seat.poll_interval, 0) + 1
+        if self._task is None and self.wanted:
+            self._task = contextvars.Context().run(asyncio.create_task, self._run())
+            self._good_at = self.clock.monotonic()
+        if self._task is not None:
+            self.welcome(seat)
+
+    @abstractmethod
+    def welcome(self, seat: Seat) -> None:
+        """Take in one who has come while the poll is going on."""
+
+    def leave(self, seat: Seat) -> None:
+        """Let a waiter go; the last one closes the scope."""
+        there = self.seats[seat.name]
+        there.discard(seat)
+        if not there:
+            del self.seats[seat.name]
+        self.size -= 1
+        self._intervals[seat.poll_interval] -= 1
+        if not self._intervals[seat.poll_interval]:
+            del self._intervals[seat.poll_interval]
+        if not self.wanted:
+            self.stop()
+        if not self.size:
+            self.hub.close(self)
+
+    def stop(self) -> None:
+        """Stop polling; those who are left ask for their jobs themselves."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+            self.ask_one_by_one()
+
+    @abstractmethod
+    def answered(self, seat: Seat, status: JobStatus) -> None:
+        """Hear what a waiter was told of its job itself."""
+
+    @abstractmethod
+    def missed(self, seat: Seat) -> None:
+        """Hear that the service does not know the job of a waiter."""
+
+    # -- trouble -------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            await self.run()
+        except BadRequest as exc:
+            self._refused(exc, self.rules.refused_for)
+        except Exception as exc:  # a bug of ours costs the sharing, not the jobs
+            log.exception("%s: sharing one poll failed", self.shared)
+            self._refused(exc, self.rules.refused_for)
+
+    def _refused(self, exc: Exception, seconds: float) -> None:
+        if isinstance(exc, NoConnection | Unauthorized):  # each job's own ask will say so, and it may be mended soon
+            seconds = 0.0
+        elif isinstance(exc, OrkError):
+            log.warning("%s cannot be polled together (%s); each job is asked for by itself", self.shared, exc)
+        self.hub.refuse(self.shared.key, seconds)
+        self.hub.close(self)
+        self._task = None
+        self.ask_one_by_one()
+
+    def failed(self, exc: TryAgain) -> float:
+        """Hear that a poll has failed; return the seconds until the next one."""
+        pause = self._trouble.pause(exc)
+        patience = self.rules.throttled_patience if isinstance(exc, Throttled) else self.rules.patience
+        if self.clock.monotonic() - self._good_at >= patience:
+            if not self._said:
+                self._said = True
+                log.warning("%s: polling together fails (%s); each job is asked for by itself", self.shared, exc)
+            self.ask_one_by_one()
+        else:
+            self.ask_one_by_one(fresh_only=True)
+        return max(pause, self.interval)
+
+    def good(self) -> None:
+        """Hear that a poll has worked."""
+        self._good_at = self.clock.monotonic()
+        self._trouble.over()
+        if self._said:
+            self._said = False
+            log.info("%s: polling together works again", self.shared)
+
+    def ask_one_by_one(self, *, fresh_only: bool = False) -> None:
+        """Let those who wait ask themselves: who has heard nothing yet at once, the others within their interval."""
+        for seat in self.each():
+            if seat.fresh or not fresh_only:
+                seat.must_ask(within=seat.poll_interval)

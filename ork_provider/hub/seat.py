@@ -1,0 +1,143 @@
+"""A seat: the place from which one waiter asks for one job, and where it hears what a shared poll tells of it."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from ork_provider.errors import NotFound
+from ork_provider.hub.bell import Bell
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from ork_provider.hub import Hub
+    from ork_provider.hub.scope import Scope
+    from ork_provider.job import Job, JobStatus
+    from ork_provider.service import Services
+    from ork_provider.waiting import Timer
+
+
+class Seat:
+    """See ``ork_provider.waiting.Seat``.
+
+    ``told`` is what the shared poll says of the job at present: while it stands, asking costs nothing. It is None
+    where the job has to be asked for itself: it is not in the list, or no longer; the poll is in trouble; its
+    service has none. ``fresh`` is a seat that waits for the first word.
+    """
+
+    __slots__ = (
+        "_bell",
+        "_hub",
+        "_services",
+        "_timer",
+        "_turns",
+        "fresh",
+        "job",
+        "name",
+        "poll_interval",
+        "raw",
+        "scope",
+        "since",
+        "taken",
+        "told",
+    )
+
+    def __init__(self, hub: Hub, job: Job, services: Services, poll_interval: float) -> None:
+        self.job = job
+        self.poll_interval = poll_interval
+        self.scope: Scope | None = None
+        self.name: Hashable = None
+        self.taken = False
+        self.fresh = False
+        self.since = 0
+        self.told: JobStatus | None = None
+        self.raw: Any = None
+        self._hub = hub
+        self._services = services
+        self._bell = Bell(hub.rules.clock)
+        self._timer: Timer | None = None
+        self._turns = 0
+
+    # -- for the waiter ------------------------------------------------------------------------------------
+
+    async def ask(self) -> JobStatus:
+        """Say what the shared poll tells of the job; ask for the job itself where it tells nothing."""
+        if not self.taken:
+            await self._take()
+        if self.fresh:
+            await self._bell.wait(self._hub.rules.first_word)
+            self.fresh = False
+        self._bell.rung = False
+        return self.told or await self._ask_alone()
+
+    async def pause(self, seconds: float, longest: float) -> None:
+        """Wait until there is news; without a shared poll that tells of the job, at most ``seconds``."""
+        await self._bell.wait(seconds if self.told is None else longest)
+
+    def leave(self) -> None:
+        """Give the seat up."""
+        self._stop_timer()
+        if self.scope is not None:
+            self.scope.leave(self)
+            self.scope = None
+
+    async def _take(self) -> None:
+        service = await self._services.of(self.job)
+        shared = service.shared(self.job)
+        self.taken = True
+        if shared is not None and (scope := self._hub.scope(shared)) is not None:
+            self.name = shared.name(self.job)
+            self.scope = scope
+            scope.join(self)
+
+    async def _ask_alone(self) -> JobStatus:
+        turn = self._turns
+        try:
+            status = await self._services.check(self.job)
+        except NotFound:
+            if self.scope is not None:
+                self.scope.missed(self)
+            raise
+        if self.scope is not None and turn == self._turns:
+            self.scope.answered(self, status)
+        return status
+
+    # -- for the scope -------------------------------------------------------------------------------------
+
+    def tell(self, status: JobStatus) -> None:
+        """Hear how the job is; the waiter is woken if that is news."""
+        known, self.told = self.told, status
+        if self.fresh or known is None or _words(known) != _words(status):
+            self._ring()
+
+    def must_ask(self, within: float = 0.0) -> None:
+        """Hear that the job has to be asked for itself, now or at a random moment within some seconds."""
+        self._turns += 1  # an answer that is on its way is older than this
+        if self.told is None and not self.fresh:
+            return  # it does so anyway
+        self.told = self.raw = None
+        if self.fresh or not within:
+            self._ring()
+        elif self._timer is None:
+            self._timer = self._hub.rules.clock.call_later(random.uniform(0, within), self._ring)
+
+    def changed(self) -> None:
+        """Hear that something has happened to the job, but not what."""
+        self.told = self.raw = None
+        self._ring()
+
+    def _ring(self) -> None:
+        self._stop_timer()
+        self.fresh = False
+        self._turns += 1
+        self._bell.ring()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _words(status: JobStatus) -> tuple[Any, ...]:
+    return status.state, status.remote_state, status.message

@@ -1,0 +1,45 @@
+"""Airflow's settings that this package reads: its own section ``[ork]``, and how fast a task may resume."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+SHARED_POLL_INTERVAL = 2.0
+"""Seconds between two shared polls unless ``[ork] shared_poll_interval`` says otherwise."""
+
+log = logging.getLogger(__name__)
+
+
+def default_deferrable() -> bool:
+    """Return ``[ork] default_deferrable``, True unless set otherwise."""
+    from airflow.sdk.configuration import conf
+
+    return bool(conf.getboolean("ork", "default_deferrable", fallback=True))
+
+
+def shared_poll_interval() -> float:
+    """Return ``[ork] shared_poll_interval`` in seconds; a wrong one is said in the log and not used."""
+    from airflow.sdk.configuration import conf
+
+    text = conf.get("ork", "shared_poll_interval", fallback=None)
+    try:
+        seconds = SHARED_POLL_INTERVAL if text is None else float(text)
+    except ValueError:
+        seconds = -1.0
+    if 0 < seconds < float("inf"):
+        return seconds
+    log.error(
+        "[ork] shared_poll_interval must be a number of seconds greater than 0, got %r; using %g",
+        text,
+        SHARED_POLL_INTERVAL,
+    )
+    return SHARED_POLL_INTERVAL
+
+
+def resume_pause() -> timedelta:
+    """How long after deferring a task may resume without the scheduler taking it for a lost one."""
+    from airflow.sdk.configuration import conf
+
+    heartbeat = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)
+    return timedelta(seconds=2 * heartbeat + 1)
