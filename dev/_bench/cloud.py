@@ -4,9 +4,9 @@
 is called there with the `Fakes` and some arguments, and gets back what the function returns.
 
 What is counted, and how: requests when they arrive, by service and kind; connections when aiohttp's server is given one
-by the kernel, by the port that it was accepted on; CPU as the process's own clock has it. The benchmark asks for
-`/probe` now and then over a connection of its own and times the answer: a fake that is overloaded answers late, and the
-figures of such a run say more about the fake than about who waits. Probes are not counted.
+by the kernel; CPU as the process's own clock has it. The benchmark asks for `/late` now and then, each time over a new
+connection, and times the answer: a fake that is overloaded answers late, and the figures of such a run say more about
+the fake than about who waits. Neither these requests nor their connections are counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from _bench.contenders import Addresses, Service, Waiting
 from ork_provider.testing import DataprocOutcome, DqopsOutcome, ExecutionOutcome, HttpOutcome, Outcome
 from ork_provider.testing.bigquery import FakeBigQuery
 from ork_provider.testing.cloud_run import FakeCloudRun
-from ork_provider.testing.cloud_run_jobs import FakeExecution
 from ork_provider.testing.dataproc import FakeDataproc
 from ork_provider.testing.dqops import FakeDqops
 from ork_provider.testing.http_jobs import FakeHttpJob, FakeHttpJobs
@@ -38,7 +37,8 @@ from ork_provider.testing.server import FakeServer, RecordedRequest
 
 DEV = Path(__file__).resolve().parent.parent
 LATENCY = 0.05
-PROBE = "/probe"
+LATE = "/late"
+UNCOUNTED = (LATE, "/probe")
 LONG = 36_000.0
 """Seconds that a job runs which is not to end."""
 
@@ -52,13 +52,14 @@ class Tally:
 
     def __init__(self) -> None:
         self.requests: dict[str, Counter[str]] = {}
-        self.connections: Counter[int] = Counter()
+        self.connections = 0
         self.asked: dict[str, float] = {}
         self.listed: list[float] = []
 
     def note(self, service: str, request: RecordedRequest) -> None:
         """Count a request that has just arrived."""
-        if request.path == PROBE:
+        if request.path in UNCOUNTED:
+            self.connections -= request.path == LATE
             return
         kind = kind_of(request)
         self.requests.setdefault(service, Counter())[kind] += 1
@@ -91,14 +92,6 @@ class Front(Protocol):
         """Stop serving."""
 
 
-class _CloudRun(FakeCloudRun):
-    """The fake that names the operation of an execution that was seeded."""
-
-    def operation_of(self, execution: FakeExecution) -> str:
-        name: str = self._operate(execution)["name"]
-        return name
-
-
 class _HttpJobs(FakeHttpJobs):
     """The fake that finds one of ten thousand jobs without looking at all of them."""
 
@@ -120,7 +113,7 @@ class Fakes:
         self.latency = latency
         self.tally = Tally()
         self.bigquery = FakeBigQuery(latency=self._late("bigquery"))
-        self.cloud_run = _CloudRun(latency=self._late("cloud_run"))
+        self.cloud_run = FakeCloudRun(latency=self._late("cloud_run"))
         self.dataproc = FakeDataproc(latency=self._late("dataproc"))
         self.dqops = FakeDqops(latency=self._late("dqops"))
         self.http = _HttpJobs(latency=self._late("http"))
@@ -170,13 +163,13 @@ class Fakes:
 
 
 def count_connections(tally: Tally) -> None:
-    """Count every connection that a server of this process accepts, by the server's port."""
+    """Count every connection that an HTTP server of this process accepts."""
     from aiohttp.web_server import Server
 
     made = Server.connection_made
 
     def counted(self: Any, handler: Any, transport: Any) -> None:
-        tally.connections[transport.get_extra_info("sockname")[1]] += 1
+        tally.connections += 1
         made(self, handler, transport)
 
     setattr(Server, "connection_made", counted)  # noqa: B010 - a method, which mypy forbids to assign
@@ -224,8 +217,7 @@ def _seed_cloud_run(fakes: Fakes, seconds: float, one_job: bool) -> dict[str, st
     job = "nightly" if one_job else f"nightly-{fakes.seeded}"
     outcome = ExecutionOutcome(pending=0, running=seconds)
     execution = fakes.cloud_run.seed(f"{job}-{fakes.seeded}", outcome, job=job)
-    operation = fakes.cloud_run.operation_of(execution)
-    return {"job_name": job, "job_id": execution.execution_id, "operation": operation}
+    return {"job_name": job, "job_id": execution.execution_id}
 
 
 def _seed_dataproc(fakes: Fakes, seconds: float, one_job: bool) -> dict[str, str]:
@@ -269,7 +261,7 @@ def figures(fakes: Fakes) -> dict[str, Any]:
     requests: Counter[str] = Counter()
     for found in fakes.tally.requests.values():
         requests.update(found)
-    connections = sum(fakes.tally.connections.values())
+    connections = fakes.tally.connections
     if fakes.front:
         requests.update(fakes.front.requests)
         connections += fakes.front.connections

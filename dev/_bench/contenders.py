@@ -29,7 +29,6 @@ class Waiting:
     :param job_id: what its service calls it: a BigQuery or Dataproc job id, the id of a Cloud Run execution, the number
         of a DQOps job, the id of an HTTP job
     :param job_name: the Cloud Run job that is executed
-    :param operation: full name of the operation that stands for a Cloud Run execution
     :param url: the whole URL of an HTTP job's status
     """
 
@@ -37,7 +36,6 @@ class Waiting:
     ends_at: float
     job_id: str
     job_name: str = ""
-    operation: str = ""
     url: str = ""
     project: str = PROJECT
     region: str = REGION

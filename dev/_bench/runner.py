@@ -64,6 +64,14 @@ class Usage:
     threads: int
     sockets: int
 
+    def or_more(self, other: Usage) -> Usage:
+        """Return the larger of each figure."""
+        return Usage(
+            memory=max(self.memory, other.memory),
+            threads=max(self.threads, other.threads),
+            sockets=max(self.sockets, other.sockets),
+        )
+
 
 class Triggerer:
     """Airflow's triggerer in a process of its own; `with` starts and ends it.
@@ -179,10 +187,14 @@ class Triggerer:
             raise RunnerDiedError((self.folder / "output").read_text(errors="replace")[-4000:])
         return _read(json.loads(path.read_text()))
 
-    def log_lines(self, trigger_ids: Iterable[int]) -> list[int]:
-        """Return how many lines the log of each trigger has."""
-        paths = [self.folder / "logs" / "bench" / f"{number}.log" for number in trigger_ids]
-        return [path.read_bytes().count(b"\n") if path.exists() else 0 for path in paths]
+    def own_log_lines(self, trigger_ids: Iterable[int]) -> list[int]:
+        """Return how many lines each trigger has written to its log, beside Airflow's own on start and end."""
+        return [_own_lines(self.folder / "logs" / "bench" / f"{number}.log") for number in trigger_ids]
+
+
+def _own_lines(path: Path) -> int:
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return sum(b'"filename":"triggerer_job_runner.py"' not in line for line in lines)
 
 
 def _read(found: dict[str, Any]) -> Record:
