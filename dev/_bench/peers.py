@@ -27,15 +27,18 @@ from ork_provider.testing.google_connection import PROJECT
 
 
 def _bigquery(waiting: Waiting, _: Addresses) -> Trigger:
-    from airflow.providers.google.cloud.triggers.bigquery import BigQueryInsertJobTrigger  # noqa: TID251 - measured
-
-    return BigQueryInsertJobTrigger(
-        conn_id="google_cloud_default",
-        job_id=waiting.job_id,
-        project_id=waiting.project,
-        location=waiting.location,
-        poll_interval=POLL_INTERVAL,
-    ).serialize()
+    """Write down what `serialize` returns: the trigger logs a line each time that one is made."""
+    return "airflow.providers.google.cloud.triggers.bigquery.BigQueryInsertJobTrigger", {
+        "conn_id": "google_cloud_default",
+        "job_id": waiting.job_id,
+        "dataset_id": None,
+        "project_id": waiting.project,
+        "location": waiting.location,
+        "table_id": None,
+        "poll_interval": POLL_INTERVAL,
+        "impersonation_chain": None,
+        "cancel_on_kill": True,
+    }
 
 
 def _cloud_run(transport: Literal["rest", "grpc"]) -> Callable[[Waiting, Addresses], Trigger]:
