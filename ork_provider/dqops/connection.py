@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ork_provider.errors import BadRequest, NoConnection, OrkError, TryAgain, Unauthorized
-from ork_provider.session import Request, Response, Session, read_extra, refusal
+from ork_provider.session import CONNECTION_TTL, Request, Response, Session, read_extra, refusal
 
 DQOPS_CONNECTION: dict[str, Any] = {"dqops_conn_id": "dqops_default"}
 """Connection parameters of every DQOps operator and trigger."""
@@ -26,18 +27,21 @@ class DqopsAccess:
     def __init__(self, session: Session, conn_id: str) -> None:
         self._session = session
         self.conn_id = conn_id
-        self._undefined = False
 
     async def connection(self) -> Any:
-        """Return the Airflow connection; None if it is the default one and not defined."""
-        if self._undefined:  # not looked up at every ask: in a triggerer that takes seconds
+        """Return the Airflow connection; None if it is the default one and not defined.
+
+        That it is not is remembered for a while, by all who wait: in a triggerer it takes seconds to find out.
+        """
+        undefined, now = ("undefined", self.conn_id), time.monotonic()
+        if now - self._session.cache.get(undefined, -CONNECTION_TTL) < CONNECTION_TTL:
             return None
         try:
             return await self._session.connection(self.conn_id)
         except NoConnection:
             if self.conn_id != DQOPS_CONNECTION["dqops_conn_id"]:
                 raise
-            self._undefined = True
+            self._session.cache[undefined] = now
             return None
 
     async def renew(self) -> None:

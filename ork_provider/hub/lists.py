@@ -18,6 +18,10 @@ HURRY = 0.25
 """Share of the interval after which the next list is made for a newcomer, who has heard nothing yet."""
 
 
+LEISURE = 1.25
+"""From one list to the next it takes at least so many times as long as the list itself."""
+
+
 class ListScope(Scope):
     """Makes one list per interval, whatever the number of those who wait."""
 
@@ -58,7 +62,8 @@ class ListScope(Scope):
                 continue
             self.good()
             self._spread(seen)
-            if await self.newcomer.wait(began + self.interval - self.clock.monotonic()):
+            took = self.clock.monotonic() - began
+            if await self.newcomer.wait(max(self.interval, took * LEISURE) - took):
                 await self.clock.sleep(max(0.0, began + self.interval * HURRY - self.clock.monotonic()))
 
     async def _look(self) -> dict[Hashable, Any]:

@@ -63,7 +63,7 @@ class Scope(ABC):
         self.size = 0
         self.newcomer = Bell(self.clock)
         self._intervals: dict[float, int] = {}
-        self._trouble = Trouble(Policy(error_budget=float("inf")), self.clock)
+        self._trouble = Trouble(Policy(error_budget=float("inf"), backoff_cap=20.0), self.clock)
         self._good_at = self.clock.monotonic()
         self._task: asyncio.Task[None] | None = None
         self._said = False

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
@@ -298,17 +298,30 @@ def proxy_for(url: str) -> str | None:
     The clients' own ``trust_env`` is off, because aiohttp's also takes logins from a ``.netrc``, refuses our own
     ``Authorization`` beside them, and looks both up in a thread for every request.
     """
+    parts = urlsplit(url)
+    return _proxy_for(parts.scheme, parts.netloc.rpartition("@")[2], tuple(map(os.environ.get, _PROXY_VARIABLES)))
+
+
+_PROXY_VARIABLES = tuple(
+    name
+    for word in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method")
+    for name in (word, word.upper())
+)
+
+
+@lru_cache(maxsize=1024)
+def _proxy_for(scheme: str, host: str, environ: tuple[str | None, ...]) -> str | None:
+    """Look the proxy up once for each host, as long as the ``environ`` variables that name one stay the same."""
     from urllib.request import getproxies, proxy_bypass
 
-    parts = urlsplit(url)
     proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if proxy is None or proxy_bypass(parts.netloc.rpartition("@")[2]):
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if proxy is None or proxy_bypass(host):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     if not proxy.startswith(("http://", "https://")):
-        scheme = proxy.partition(":")[0]
-        raise BadRequest(f"The environment names a {scheme} proxy for {parts.scheme} URLs; only http(s) ones work.")
+        kind = proxy.partition(":")[0]
+        raise BadRequest(f"The environment names a {kind} proxy for {scheme} URLs; only http(s) ones work.")
     return proxy
 
 

@@ -119,6 +119,7 @@ class Watch:
     async def _follow(self, job: Job, seat: Seat) -> JobStatus:
         trouble = Trouble(self.policy, self.clock)
         first = True
+        status = None
         while True:
             try:
                 status = await self._ask(seat, first=first)
@@ -136,14 +137,16 @@ class Watch:
             first = False
             if self.left <= 0:
                 raise DeadlinePassed
-            await seat.pause(min(pause, self.left), self._spare)
+            await seat.pause(min(pause, self.left), self._spare(status))
             if self.left <= 0:
                 raise DeadlinePassed
 
-    @property
-    def _spare(self) -> float:
-        """Seconds in which there is nothing to do but to wait for the job."""
-        return min(self.left, self.journal.silence) if self.journal else self.left
+    def _spare(self, status: JobStatus | None) -> float:
+        """Return the seconds in which there is nothing to do but to wait for news: until the next line of the log."""
+        if self.journal is None:
+            return self.left
+        progress = self.journal.PROGRESS if status and status.message else float("inf")
+        return min(self.left, self.journal.silence, progress)
 
     async def _ask(self, seat: Seat, *, first: bool) -> JobStatus:
         """Ask once; an answer that would come after the deadline is not waited for, a first one not for long."""
