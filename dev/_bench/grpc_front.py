@@ -41,11 +41,10 @@ HOST = "localhost"
 
 @dataclass
 class GrpcFault:
-    """What happens to the next `times` calls about a job (-1: to all): a status code's name, or "HANG"."""
+    """What happens to the next `times` calls about a job."""
 
-    job_id: str
     code: str
-    times: int = 1
+    times: int
 
 
 class Operations(dict[str, FakeExecution]):
@@ -92,7 +91,7 @@ class GrpcFront:
         self.port = 0
         self.connections = 0
         self.requests: Counter[str] = Counter()
-        self.faults: list[GrpcFault] = []
+        self.faults: dict[str, GrpcFault] = {}
         self._fakes = fakes
         self._operations = operations
         self._clients: set[str] = set()
@@ -107,8 +106,10 @@ class GrpcFront:
 
     def start(self) -> GrpcFront:
         """Serve in a thread of its own; returns when calls are accepted."""
+        from google.cloud import dataproc_v1, run_v2  # noqa: F401 - seconds, which no answer is to wait for
+
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(60)
         return self
 
     def stop(self) -> None:
@@ -131,6 +132,10 @@ class GrpcFront:
         credentials = grpc.ssl_server_credentials([(self._key, self._certificate)])
         self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
         await self._server.start()
+
+    def break_job(self, job_id: str, code: str, times: int) -> None:
+        """Let the next `times` calls about a job (-1: all) end with a status of this name; "HANG": never."""
+        self.faults[job_id] = GrpcFault(code, times)
 
     # -- the calls ---------------------------------------------------------------------------------------------
 
@@ -156,8 +161,8 @@ class GrpcFront:
             self._clients.add(context.peer())
             self.connections += 1
         await asyncio.sleep(self._fakes.latency)
-        fault = next((f for f in self.faults if f.times and f.job_id == name.rpartition("/")[2]), None)
-        if fault is None:
+        fault = self.faults.get(name.rpartition("/")[2])
+        if fault is None or not fault.times:
             return
         fault.times -= 1
         if fault.code == "HANG":
