@@ -341,8 +341,9 @@ def restart(contender: Contender, n: int, folder: Path, cap: float = 120.0) -> R
     ):
         time.sleep(2)
         jobs = cloud.seed(contender.service, [None] * n, one_job=contender.one_job)
+        triggers = [contender.trigger(job, cloud.addresses) for job in jobs]
         began = time.time()
-        triggerer.add([contender.trigger(job, cloud.addresses) for job in jobs])
+        triggerer.add(triggers)
         until = began + cap
         triggerer.wait_for(lambda: triggerer.board["running"] >= n, cap)
         all_run = time.time()
