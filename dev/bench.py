@@ -1,5 +1,6 @@
 """./dev/bench: measure our operators and their peers side by side, in one run, on the same fake services.
 
+./dev/bench [waiting]  N triggers wait, ours and the peers': how late they notice, what they ask and cost; 30 minutes
 ./dev/bench worker     CPU-seconds that a worker process spends per task start, before deferring and on resume
 ./dev/bench slots      seconds that 100 sensors hold worker slots who wait 30 minutes each: in the worker, and deferred
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from environment import ROOT, InstallError, clean_environ, ready
@@ -19,8 +21,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="dev/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["worker", "slots"])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of `slots` to a file as well")
+    _add_arguments(parser)
     options = parser.parse_args(arguments)
     if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
         try:
@@ -28,13 +29,57 @@ def main(arguments: list[str]) -> int:
         except InstallError as problem:
             sys.exit(f"dev/bench: {problem}")
         os.execve(python, [python, __file__, *arguments], clean_environ())
+    return _measure(options)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("what", nargs="?", choices=["waiting", "worker", "slots"], default="waiting")
+    add("--json", type=Path, metavar="FILE", help="slots: write the figures to a file as well")
+    add("--quick", action="store_true", help="waiting: only with 100 triggers, some minutes")
+    add("--only", type=_words, default=[], metavar="WORD,...", help="waiting: only what has one of these in its name")
+    add("--n", type=_numbers, default=[], metavar="N,...", help="waiting: so many triggers (default: 100,1000,10000)")
+    add("--minutes", type=float, default=30.0, help="waiting: leave out what would take longer (default: %(default)g)")
+    add("--out", type=Path, default=ROOT / "build" / "bench", help="waiting: folder for waiting.json and waiting.svg")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in _words(text)]
+
+
+_numbers.__name__ = "numbers"  # as argparse names it in its errors
+
+
+def _measure(options: argparse.Namespace) -> int:
     if options.what == "slots":
         from _bench import slots
 
         return slots.measure(options.json)
-    from _bench.worker import measure
+    if options.what == "worker":
+        from _bench import worker
 
-    return measure()
+        return worker.measure()
+    return _measure_waiting(options)
+
+
+def _measure_waiting(options: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory(prefix="ork-bench-") as home:
+        os.environ.update(AIRFLOW_HOME=home, AIRFLOW__CORE__LOAD_EXAMPLES="False")  # before anything imports Airflow
+        from _bench import suite
+
+        settings = suite.Settings(
+            out=options.out,
+            only=options.only,
+            sizes=options.n,
+            minutes=options.minutes,
+            plans=suite.QUICK if options.quick else suite.FULL,
+            extras=not (options.quick or options.n),
+        )
+        return suite.measure(settings)
 
 
 if __name__ == "__main__":

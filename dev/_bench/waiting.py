@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
+
 from _bench.cloud import LATE, LATENCY, Cloud
 from _bench.contenders import Contender
 from _bench.runner import Record, Triggerer, Usage
@@ -75,7 +77,8 @@ class Result:
     second. `cpu`: cores of the runner. `memory`: kB for each trigger. `sockets`, `threads`: most seen. `connections`:
     opened per second. `lag_p99`, `lag_max`: seconds. `lines`: of a finished trigger's log, without Airflow's own
     three. `started`: seconds until all triggers ran, None if they did not before the window. `cloud_cpu`: cores of the
-    fake cloud, `cloud_late`: how much later than wanted its median answer came, in seconds.
+    fake cloud, `cloud_late`: how much later than wanted its median answer came, in seconds. `busy`: cores of the
+    machine that worked, for whomever.
     """
 
     name: str
@@ -102,6 +105,7 @@ class Result:
     started: float | None
     cloud_cpu: float
     cloud_late: float | None
+    busy: float
     latencies: list[float] = field(repr=False)
 
     @property
@@ -162,13 +166,17 @@ def triggerer_of(
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """What was seen of the window: the cloud's figures at both ends, the runner when it opened and at most."""
+    """What was seen of the window: the cloud's figures at both ends, the runner when it opened and at most.
+
+    `busy` is how many seconds the machine's cores worked.
+    """
 
     first: dict[str, Any]
     last: dict[str, Any]
     opened: Usage
     most: Usage
     late: float | None
+    busy: float
 
     @property
     def seconds(self) -> float:
@@ -236,7 +244,7 @@ class Live:
 
     def _watch(self, until: float) -> Window:
         """Watch the window until it closes."""
-        opened, first = self.triggerer.usage(), self.cloud.figures()
+        opened, first, worked = self.triggerer.usage(), self.cloud.figures(), _worked()
         late = None
         if self.contender.service != ASKS_NOBODY:
             late = Late(getattr(self.cloud.addresses, self.contender.service))
@@ -245,8 +253,8 @@ class Live:
         while time.time() < until:
             self._sleep_until(min(time.time() + 3, until))
             most = most.or_more(self.triggerer.usage())
-        last = self.cloud.figures()
-        return Window(first=first, last=last, opened=opened, most=most, late=late.end() if late else None)
+        last, busy = self.cloud.figures(), _worked() - worked
+        return Window(first=first, last=last, opened=opened, most=most, late=late.end() if late else None, busy=busy)
 
     def _result(self, record: Record, window: Window, memory: float, over: float) -> Result:
         since, until = window.first["at"], window.last["at"]
@@ -277,8 +285,15 @@ class Live:
             started=self.started,
             cloud_cpu=window.rate("cpu"),
             cloud_late=window.late,
+            busy=window.busy / window.seconds,
             latencies=[round(value, 3) for value in latencies],
         )
+
+
+def _worked() -> float:
+    """Return the CPU-seconds of all processes of this machine."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system)
 
 
 def _random_ends(n: int, ending: int, opens: float, window: float) -> list[float | None]:
