@@ -2,12 +2,14 @@
 
 Each contender waits for one job per fault, with a key file where it knows one (a 401 is answered with a new token,
 which anonymous access does not have). When every job has been asked for, the next status call of each goes wrong once;
-the jobs end `LEFT` seconds later. Ours are measured again with the fault on the list that tells of the job (DQOps: the
-feed), each in a scope of its own with a few neighbours; the worst of them counts.
+the jobs end `LEFT` seconds later. (A DQOps job is asked for singly only once, at the start: there the fault waits from
+the start.) Ours are measured again with the fault on the list that tells of the job (DQOps: the feed), each in a scope
+of its own with a few neighbours, of which one ends early, so that there is something to tell; the worst of them counts.
 
 "ok" is a success event within an interval (and a request) of the end; "+ 3.1 s" is one that much after the end;
 "FAILED" an event or an error that fails the task although the job is fine; "FALSE" a success before the job's end;
-"never" no event within `CAP` of the end; "-" that the service does not answer so.
+"never" no event within `CAP` of the end; "unmet" that no call was made which could have met it; "-" that the service
+does not answer so.
 """
 
 from __future__ import annotations
@@ -26,8 +28,11 @@ ASKED = 9.0
 LEFT = 6.0
 CAP = 45.0
 IN_TIME = POLL_INTERVAL + 1.0
-NEIGHBOURS = {"cloud_run": 12}
+NEIGHBOURS = {"cloud_run": 14}
 """How many jobs share a list that goes wrong: so many that ours list the executions of one Cloud Run job."""
+
+ONCE_ASKED = ("dqops",)
+"""Services of which ours ask for a single job only once, at the start; their fault is there from the start."""
 
 SINGLE, LIST = "asked singly", "asked by list"
 
@@ -63,7 +68,7 @@ def measure(
     """Measure all contenders, or the chosen ones; `folder` is empty. Takes a minute, and the cap."""
     given = in_trouble() if chosen is None else chosen
     say(f"faults: {len(given)} triggerers start")
-    with watches(given, folder, key=True) as (_, found):
+    with watches(given, folder, key=True) as (cloud, found):
         breaks = time.time() + ASKED
         for watch in found:
             _start(watch, breaks + LEFT)
@@ -71,7 +76,7 @@ def measure(
         for watch in found:
             _break(watch)
         say(f"faults: each has met its fault; at most {LEFT + cap:g} s to go")
-        wait_and_stop(found, breaks + LEFT + cap)
+        wait_and_stop(cloud, found, breaks + LEFT + cap)
     return [outcome for watch in found for outcome in _outcomes(watch)]
 
 
@@ -85,23 +90,25 @@ def met_by(contender: Contender, trouble: Trouble, way: str) -> bool:
 def _start(watch: Watch, ends_at: float) -> None:
     """Wait for one job per fault on a single call, and for some per fault on a list."""
     singles = watch.seed("jobs", [ends_at] * len(TROUBLES))
+    if watch.contender.service in ONCE_ASKED:
+        for trouble, job in zip(TROUBLES, singles, strict=True):
+            watch.break_job(f"{SINGLE}:{trouble.name}", job, trouble)
     watch.add((f"{SINGLE}:{trouble.name}", job) for trouble, job in zip(TROUBLES, singles, strict=True))
     if has_list(watch.contender):
         for trouble in TROUBLES:
-            jobs = watch.seed(f"list-{trouble.name}", [ends_at] * NEIGHBOURS.get(watch.contender.service, 3))
+            others = NEIGHBOURS.get(watch.contender.service, 3) - 1
+            jobs = watch.seed(f"list-{trouble.name}", [ends_at - LEFT + 1, *[ends_at] * others])
             watch.add((f"{LIST}:{trouble.name}", job) for job in jobs)
 
 
 def _break(watch: Watch) -> None:
-    broken: set[str] = set()
     known = {trouble.name: trouble for trouble in TROUBLES}
     for key, job in watch.jobs.values():
         way, _, name = key.partition(":")
-        if way == SINGLE:
-            watch.break_job(job, known[name])
-        elif way == LIST and name not in broken:
-            broken.add(name)
-            watch.break_list(job, known[name])
+        if way == SINGLE and key not in watch.broken:
+            watch.break_job(key, job, known[name])
+        elif way == LIST and key not in watch.broken:
+            watch.break_list(key, job, known[name])
 
 
 def _outcomes(watch: Watch) -> list[Outcome]:
@@ -118,7 +125,7 @@ def _outcomes(watch: Watch) -> list[Outcome]:
                 peer=contender.peer,
                 way=way,
                 trouble=name,
-                word=_word(late, said),
+                word="unmet" if key in watch.unmet else _word(late, said),
                 late=late,
                 said=said[:300],
             )
@@ -137,4 +144,4 @@ def _word(late: float | None, said: str) -> str:
 
 
 def _badness(outcome: Outcome) -> tuple[int, float]:
-    return ("ok", "+", "never", "FAILED", "FALSE").index(outcome.word.split(" ")[0]), outcome.late or 0.0
+    return ("unmet", "ok", "+", "never", "FAILED", "FALSE").index(outcome.word.split(" ")[0]), outcome.late or 0.0

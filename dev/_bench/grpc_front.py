@@ -41,10 +41,11 @@ HOST = "localhost"
 
 @dataclass
 class GrpcFault:
-    """What happens to the next `times` calls about a job."""
+    """What happens to the next `times` calls about a job; `applied` counts them."""
 
     code: str
     times: int
+    applied: int = 0
 
 
 class Operations(dict[str, FakeExecution]):
@@ -133,9 +134,10 @@ class GrpcFront:
         self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
         await self._server.start()
 
-    def break_job(self, job_id: str, code: str, times: int) -> None:
+    def break_job(self, job_id: str, code: str, times: int) -> GrpcFault:
         """Let the next `times` calls about a job (-1: all) end with a status of this name; "HANG": never."""
         self.faults[job_id] = GrpcFault(code, times)
+        return self.faults[job_id]
 
     # -- the calls ---------------------------------------------------------------------------------------------
 
@@ -162,9 +164,9 @@ class GrpcFront:
             self.connections += 1
         await asyncio.sleep(self._fakes.latency)
         fault = self.faults.get(name.rpartition("/")[2])
-        if fault is None or not fault.times:
+        if fault is None or fault.applied == fault.times:
             return
-        fault.times -= 1
+        fault.applied += 1
         if fault.code == "HANG":
             await asyncio.Event().wait()
         await context.abort(grpc.StatusCode[fault.code], f"Scripted fault: {fault.code}")

@@ -2,11 +2,11 @@
 
 Each contender waits for 20 jobs over one connection. The status call of one of them is never answered, that of another
 answers 503 for ever; both have ended, so that whoever lists asks for them, too. The other 18 end at known times: how
-late is each noticed? Ours are measured once more for each way to ask for many jobs at once: with 10 healthy jobs whose
+late is each noticed? Ours are measured once more for each way to ask for many jobs at once: with healthy jobs whose
 list (DQOps: feed) hangs, or answers 503 for ever, from some moment on.
 
 All contenders wait side by side, each in a triggerer of its own, in one cloud. A job that is not reported `CAP` seconds
-after the last one has ended counts as unreported.
+after the last one has ended counts as unreported. Trouble that no call has met is said to be unnoticed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from _bench.cloud import Cloud
 from _bench.contenders import POLL_INTERVAL, Contender
 from _bench.trouble import EARLY, HANG, KNOWN, Watch, has_list, in_trouble, wait_and_stop, watches
 
 HEALTHY = 18
-LISTED = 10
-"""Healthy jobs in a scope whose list is in trouble; so many that ours list the executions of one Cloud Run job."""
+LISTED = {"cloud_run": 30}
+"""Healthy jobs in a scope whose list is in trouble (others: 10); so many that ours list the executions of a job."""
 
 BROKEN = KNOWN["503"]
 FIRST_END, LAST_END = 6.0, 18.0
@@ -72,7 +73,7 @@ def measure(
     """Measure all contenders, or the chosen ones; `folder` is empty. Takes two minutes, and the cap."""
     given = in_trouble() if chosen is None else chosen
     say(f"isolation: {len(given)} triggerers start")
-    with watches(given, folder, key=False) as (_, found):
+    with watches(given, folder, key=False) as (cloud, found):
         last_end = time.time() + LAST_END
         for watch in found:
             _start(watch)
@@ -81,7 +82,7 @@ def measure(
         for watch in found:
             if has_list(watch.contender):
                 _break_lists(watch)
-        over = wait_and_stop_healthy(found, last_end + cap)
+        over = wait_and_stop_healthy(cloud, found, last_end + cap)
         say("isolation: measured")
     return [result for watch in found for result in _results(watch, over)]
 
@@ -89,14 +90,16 @@ def measure(
 def _start(watch: Watch) -> None:
     now = time.time()
     hung, broken, *healthy = watch.seed("jobs", [now + 1, now + 1, *_ends(now, HEALTHY)])
-    watch.break_job(hung, HANG, times=-1)
-    watch.break_job(broken, BROKEN, times=-1)
+    watch.break_job("hung", hung, HANG, times=-1)
+    watch.break_job("broken", broken, BROKEN, times=-1)
     keyed = [("in trouble", hung), ("in trouble", broken), *((ONE_JOB, job) for job in healthy)]
     random.Random(1).shuffle(keyed)
     watch.add(keyed)
     if has_list(watch.contender):
         for name, words in SCENES.items():
-            watch.add((words, job) for job in watch.seed(f"list-{name}", _ends(now, LISTED)))
+            watch.add(
+                (words, job) for job in watch.seed(f"list-{name}", _ends(now, LISTED.get(watch.contender.service, 10)))
+            )
 
 
 def _ends(now: float, count: int) -> list[float]:
@@ -107,16 +110,16 @@ def _break_lists(watch: Watch) -> None:
     """Break the lists, once the triggers have had a first answer."""
     a_job_of = dict(watch.jobs.values())
     for name, words in SCENES.items():
-        watch.break_list(a_job_of[words], KNOWN[name], times=-1)
+        watch.break_list(words, a_job_of[words], KNOWN[name], times=-1)
 
 
-def wait_and_stop_healthy(found: Sequence[Watch], until: float) -> float:
+def wait_and_stop_healthy(cloud: Cloud, found: Sequence[Watch], until: float) -> float:
     """Wait for the events of the healthy jobs, as the two in trouble may never have one; return when that was over."""
     for watch in found:
         board, healthy = watch.triggerer.board, sum(key != "in trouble" for key, _ in watch.jobs.values())
         watch.triggerer.wait_for(lambda b=board, h=healthy: b["reported"] >= h, max(until - time.time(), 0))  # type: ignore[misc]
     over = time.time()
-    wait_and_stop(found, over)
+    wait_and_stop(cloud, found, over)
     return over
 
 
@@ -125,7 +128,11 @@ def _results(watch: Watch, over: float) -> list[Isolation]:
     for key, waiting, at, wrong in watch.ends():
         if key not in ("warm", "in trouble"):
             groups.setdefault(key, []).append((at, wrong, waiting.ends_at))
-    return [_result(watch.contender, trouble, jobs, over) for trouble, jobs in groups.items()]
+    unmet = {ONE_JOB} if watch.unmet & {"hung", "broken"} else watch.unmet
+    return [
+        _result(watch.contender, f"{trouble}{', unnoticed' if trouble in unmet else ''}", jobs, over)
+        for trouble, jobs in groups.items()
+    ]
 
 
 def _result(

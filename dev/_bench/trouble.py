@@ -23,10 +23,11 @@ from ork_provider.testing import DataprocOutcome, DqopsOutcome, ExecutionOutcome
 from ork_provider.testing.dqops import FakeDqops
 from ork_provider.testing.faults import Fault
 from ork_provider.testing.http_jobs import FakeHttpJob
+from ork_provider.testing.server import FaultRule
 
 if TYPE_CHECKING:
     from _bench.cloud import Fakes
-    from _bench.grpc_front import GrpcFront
+    from _bench.grpc_front import GrpcFault, GrpcFront
 
 EARLY = 0.05
 """Seconds by which an event may come before the end of its job, as clocks go."""
@@ -72,8 +73,9 @@ TROUBLES = [
     Trouble(name="404", http=Fault.status(404), google=Fault.google(404, "notFound"), grpc="NOT_FOUND"),
     Trouble(name="HTML", http=Fault.malformed(), grpc="UNKNOWN"),
 ]
-"""Each passes by itself: 429 with Retry-After: 1; 403 with Google's reason backendError; HTML is a page with status 200
-(a gRPC client takes it for UNKNOWN). A connection that is reset is UNAVAILABLE to a gRPC client."""
+"""Each passes by itself. 502 and 408 come from a proxy on the way: a page, and no body at all. 429 has Retry-After: 1,
+403 Google's reason backendError; HTML is a page with status 200, which a gRPC client takes for UNKNOWN; a connection
+that is reset is UNAVAILABLE to it. What a proxy says has no gRPC status of its own."""
 
 KNOWN = {trouble.name: trouble for trouble in [HANG, *TROUBLES]}
 
@@ -139,24 +141,39 @@ def dqops_of(fakes: Fakes, scope: str) -> FakeDqops:
     return _SERVERS[scope]
 
 
-def break_job(fakes: Fakes, service: Service, job: dict[str, Any], trouble: str, times: int) -> None:
-    """Let the next `times` status calls of one job (a `Waiting`; -1: all) go wrong, over HTTP and over gRPC."""
+def break_job(fakes: Fakes, service: Service, job: dict[str, Any], trouble: str, times: int) -> int:
+    """Let the next `times` status calls of one job (a `Waiting`; -1: all) go wrong, over HTTP and over gRPC.
+
+    Return the number under which `met` counts.
+    """
+    rules: list[FaultRule | GrpcFault] = []
     front: GrpcFront | Any = fakes.front
     job_id = job["job_id"]
     if front and (code := KNOWN[trouble].grpc):
-        front.break_job(job_id, code, times)
+        rules.append(front.break_job(job_id, code, times))
     if fault := KNOWN[trouble].on(service):
         server = dqops_of(fakes, job["project"]) if service == "dqops" else fakes.servers[service]
-        server.fail(fault, on=re.compile(rf"^GET .*/{re.escape(job_id)}(/when-done)?/?$"), times=times)
+        path = re.compile(rf"^GET .*/{re.escape(job_id)}(/when-done)?/?$")
+        rules.append(server.fail(fault, on=path, times=times))
+    _RULES.append(rules)
+    return len(_RULES) - 1
 
 
-def break_list(fakes: Fakes, service: Service, scope: str, trouble: str, times: int) -> None:
-    """Let the next `times` lists of a scope (-1: all) go wrong; DQOps: its feed."""
+def break_list(fakes: Fakes, service: Service, scope: str, trouble: str, times: int) -> int:
+    """Let the next `times` lists of a scope (-1: all) go wrong; DQOps: its feed. Return as `break_job` does."""
     fault = KNOWN[trouble].on(service)
     server = dqops_of(fakes, scope) if service == "dqops" else fakes.servers[service]
-    if fault:
-        server.fail(fault, on=re.compile(_LISTS[service].format(scope=re.escape(scope))), times=times)
+    path = re.compile(_LISTS[service].format(scope=re.escape(scope)))
+    _RULES.append([server.fail(fault, on=path, times=times)] if fault else [])
+    return len(_RULES) - 1
 
+
+def met(fakes: Fakes) -> list[int]:
+    """Return how many calls met each fault, in the order in which they were scripted."""
+    return [sum(rule.applied for rule in rules) for rules in _RULES]
+
+
+_RULES: list[list[FaultRule | GrpcFault]] = []
 
 _LISTS: dict[Service, str] = {
     "bigquery": "^GET .*/projects/{scope}/jobs/?$",
@@ -189,13 +206,18 @@ def trigger_of(contender: Contender, waiting: Waiting, cloud: Cloud) -> Trigger:
 
 @dataclass
 class Watch:
-    """The jobs that one contender waits for, by a key of the caller's, and in the end what its runner noted."""
+    """The jobs that one contender waits for, by a key of the caller's, and in the end what its runner noted.
+
+    `unmet`: the keys of faults that no call has met, because none was made.
+    """
 
     number: int
     contender: Contender
     triggerer: Triggerer
     cloud: Cloud
     jobs: dict[int, tuple[str, Waiting]] = field(default_factory=dict)
+    broken: dict[str, int] = field(default_factory=dict)
+    unmet: set[str] = field(default_factory=set)
     record: Record | None = None
 
     def add(self, keyed: Iterable[tuple[str, Waiting]]) -> None:
@@ -210,13 +232,15 @@ class Watch:
         service, one_job = self.contender.service, self.contender.one_job
         return [Waiting(**job) for job in self.cloud.call("_bench.trouble:seed", service, name, list(ends), one_job)]
 
-    def break_job(self, job: Waiting, trouble: Trouble, times: int = 1) -> None:
-        """Let the next status calls of a job go wrong."""
-        self.cloud.call("_bench.trouble:break_job", self.contender.service, vars(job), trouble.name, times)
+    def break_job(self, key: str, job: Waiting, trouble: Trouble, times: int = 1) -> None:
+        """Let the next status calls of a job go wrong; `key` is for `unmet`."""
+        service = self.contender.service
+        self.broken[key] = self.cloud.call("_bench.trouble:break_job", service, vars(job), trouble.name, times)
 
-    def break_list(self, job: Waiting, trouble: Trouble, times: int = 1) -> None:
-        """Let the next lists of a job's scope go wrong."""
-        self.cloud.call("_bench.trouble:break_list", self.contender.service, job.project, trouble.name, times)
+    def break_list(self, key: str, job: Waiting, trouble: Trouble, times: int = 1) -> None:
+        """Let the next lists of a job's scope go wrong; `key` is for `unmet`."""
+        service = self.contender.service
+        self.broken[key] = self.cloud.call("_bench.trouble:break_list", service, job.project, trouble.name, times)
 
     def over(self) -> bool:
         """Whether every trigger has sent its event or has failed."""
@@ -274,10 +298,13 @@ def _triggerer(contender: Contender, cloud: Cloud, folder: Path, key: bool) -> T
     return Triggerer(folder, cloud.addresses, environ(cloud.addresses), prepare=prepare, per_loop=1000)
 
 
-def wait_and_stop(found: Sequence[Watch], until: float) -> None:
+def wait_and_stop(cloud: Cloud, found: Sequence[Watch], until: float) -> None:
     """Wait for everyone's last event, until some time at most; then read what the runners noted."""
     for watch in found:
         watch.triggerer.wait_for(watch.over, max(until - time.time(), 0))
+    calls = cloud.call("_bench.trouble:met")
+    for watch in found:
+        watch.unmet = {key for key, number in watch.broken.items() if not calls[number]}
     with ThreadPoolExecutor(len(found)) as pool:
         for watch, record in zip(found, pool.map(lambda watch: watch.triggerer.stop(), found), strict=True):
             watch.record = record
