@@ -39,7 +39,7 @@ class FeedScope(Scope):
 
     def answered(self, seat: Seat, status: JobStatus) -> None:
         """See Scope; from here on the feed tells what changes."""
-        if self.live:
+        if self.live and self.running:
             seat.told = status
 
     def missed(self, seat: Seat) -> None:

@@ -69,7 +69,9 @@ class Seat:
             await self._bell.wait(self._hub.rules.first_word)
             self.fresh = False
         self._bell.rung = False
-        return self.told or await self._ask_alone()
+        if self.told is not None and self.scope is not None and self.scope.running:
+            return self.told
+        return await self._ask_alone()
 
     async def pause(self, seconds: float, longest: float) -> None:
         """Wait until there is news; without a shared poll that tells of the job, at most ``seconds``."""

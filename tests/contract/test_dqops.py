@@ -638,6 +638,7 @@ def test_no_connection_is_needed(monkeypatch: pytest.MonkeyPatch, dqops: FakeDqo
 def test_connections_that_end_after_five_requests(dqops: FakeDqops, capfd: pytest.CaptureFixture[str]) -> None:
     """DQOps ends every connection after five requests; nobody notices, and nothing is said in the log."""
     dqops.script("s.t", DqopsOutcome(0, 1.0))
+    dqops.fail(Fault.status(403), on="GET */jobchangessince/*", times=-1)
     assert Task().run(checks(poll_interval=0.04))["state"] == "succeeded"
     assert len(dqops.calls("GET")) > 15
     assert "asking failed" not in capfd.readouterr().out

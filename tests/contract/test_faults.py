@@ -6,7 +6,7 @@ import pytest
 
 from ork_provider import session
 from ork_provider.testing import Fault
-from tests.contract.kinds import Kind
+from tests.contract.kinds import SHARING, Kind
 from tests.support.task import Task
 
 FAULTS = [
@@ -32,6 +32,18 @@ def test_single_fault_while_polling(kind: Kind, fault: Fault, nth: int, monkeypa
     result = Task().run(kind.operator())
     assert result["state"] == "succeeded"
     assert rule.applied == 1
+    assert (len(kind.started()), kind.submits(), kind.cancels()) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("kind", SHARING, indirect=True)
+@pytest.mark.parametrize("fault", [*FAULTS, Fault.google(403, "accessDenied")], ids=lambda fault: fault.kind)
+def test_fault_of_the_shared_poll(kind: Kind, fault: Fault) -> None:
+    """What tells of all waiting jobs at once may fail in any way, also for good: each is asked for by itself then."""
+    kind.script(0.8, True)
+    rule = kind.fake.fail(fault, on=kind.on_shared, times=-1)
+    result = Task().run(kind.operator())
+    assert result["state"] == "succeeded"
+    assert rule.applied >= 1
     assert (len(kind.started()), kind.submits(), kind.cancels()) == (1, 1, 0)
 
 

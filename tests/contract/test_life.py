@@ -138,6 +138,7 @@ def test_airflow_gave_up_on_the_trigger(kind: Kind) -> None:
 def test_error_budget_spent_leaves_the_job_to_the_next_try(kind: Kind) -> None:
     """When the service cannot be asked for too long the task fails, and the next try takes the job up again."""
     kind.script(2, True)
+    kind.ask_one_by_one()
     task = Task()
     task.ti.max_tries = 1
     kind.fake.fail(Fault.status(503), on=kind.on_status, nth=2, times=-1)

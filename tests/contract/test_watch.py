@@ -81,6 +81,7 @@ def test_lost(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that its service no longer knows is lost, once it cannot be too new to be seen; that is for good."""
     monkeypatch.setitem(Policy.__init__.__kwdefaults__, "not_found_grace", 0.5)  # type: ignore[arg-type]
     job = started(kind)
+    kind.ask_one_by_one()
     kind.fake.fail(Fault.status(404), on=kind.on_status, times=-1)
     with pytest.raises(JobLost, match="no longer known") as caught:
         Task().run(watcher(job))

@@ -22,4 +22,7 @@ KINDS: dict[str, Callable[[], AbstractContextManager[Kind]]] = {
     "dqops": dqops,
 }
 
-__all__ = ["KINDS", "Kind"]
+SHARING = ["bigquery", "dataproc", "dataproc_batch", "dqops"]
+"""Those that are told of by one request for all who wait, also when only one waits."""
+
+__all__ = ["KINDS", "SHARING", "Kind"]

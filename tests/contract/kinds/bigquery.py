@@ -40,6 +40,7 @@ def bigquery() -> Iterator[Kind]:
             started=lambda: list(fake.inserted),
             on_submit=f"POST {JOBS}",
             on_status=f"GET {JOBS}/*",
+            on_shared=f"GET {JOBS}",
             on_cancel=f"POST {JOBS}/*/cancel",
             watch=watch,
             result={"max_results": 1},

@@ -38,6 +38,7 @@ def dataproc() -> Iterator[Kind]:
             started=lambda: list(fake.started),
             on_submit=f"POST {JOBS}:submit",
             on_status=f"GET {JOBS}/*",
+            on_shared=f"GET {JOBS}",
             on_cancel=f"POST {JOBS}/*:cancel",
             watch=watch,
         )

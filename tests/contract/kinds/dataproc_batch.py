@@ -38,6 +38,7 @@ def dataproc_batch() -> Iterator[Kind]:
             started=lambda: list(fake.started_batches),
             on_submit=f"POST {BATCHES}",
             on_status=f"GET {BATCHES}/*",
+            on_shared=f"GET {BATCHES}",
             on_cancel="POST /v1/projects/*/operations/*:cancel",
             watch=watch,
         )

@@ -39,6 +39,7 @@ def dqops() -> Iterator[Kind]:
             started=lambda: list(fake.started),
             on_submit="POST /api/jobs/runchecks",
             on_status=f"GET {JOBS}/*",
+            on_shared="GET /api/jobs/jobchangessince/*",
             on_cancel=f"DELETE {JOBS}/*",
             watch=watch,
             on_search=f"GET {JOBS}/*",

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ork_provider.testing import Fault
+
 
 @dataclass(kw_only=True)
 class Kind:
@@ -19,6 +21,7 @@ class Kind:
         "Syntax error" is part of the service's message), seconds pending
     :param started: every job that was really started, oldest first
     :param on_submit, on_status, on_cancel: which requests a fault is for, as ``"GET */jobs/*"``
+    :param on_shared: the request that tells of all waiting jobs at once, if there is one
     :param result: arguments with which the operator fetches a result after success, if it can
     :param on_result: the request that fetches it
     :param watch: makes the dict of a job, from one of ``started``, as a watcher gets it
@@ -35,9 +38,15 @@ class Kind:
     on_status: str
     on_cancel: str
     watch: Callable[[Any], Mapping[str, Any]]
+    on_shared: str = ""
     result: Mapping[str, Any] = field(default_factory=dict)
     on_result: str = ""
     on_search: str = ""
+
+    def ask_one_by_one(self) -> None:
+        """Refuse the request that tells of all jobs at once, so that each is asked for by itself."""
+        if self.on_shared:
+            self.fake.fail(Fault.google(403, "accessDenied"), on=self.on_shared, times=-1)
 
     def live(self) -> list[Any]:
         """Jobs that have not ended."""
