@@ -129,10 +129,10 @@ def _ours(peer: Result, results: Sequence[Result]) -> Result | None:
 
 
 def _live_row(result: Result, ours: Result | None) -> list[str]:
-    def cell(name: str, spelling: str, scale: float = 1.0) -> str:
-        value = getattr(result, name) * scale
+    def cell(name: str, spelling: str) -> str:
+        value = getattr(result, name)
         text = format(value, spelling)
-        base = getattr(ours, name) * scale if ours else 0.0
+        base = getattr(ours, name) if ours else 0.0
         return f"{text} ({_times(value / base)})" if base > 0 else text
 
     more = ">" if result.censored else ""
@@ -144,7 +144,7 @@ def _live_row(result: Result, ours: Result | None) -> list[str]:
         f"{more}{result.worst:.2f}",
         cell("asks", ".1f"),
         cell("connections", ".1f"),
-        cell("sockets", "d"),
+        cell("sockets", ".0f"),
         cell("cpu", ".3f"),
         cell("memory", ".1f"),
         f"{result.lag_p99 * 1000:.0f}",

@@ -220,7 +220,7 @@ class Live:
         return self._result(record, window, (window.opened.memory - before) / self.n, over)
 
     def _warm_up(self) -> None:
-        self._hand_in([time.time() + 2] * FIRST)
+        self.hand_in([time.time() + 2] * FIRST)
         if not self.triggerer.wait_for(lambda: self.triggerer.board["reported"] >= FIRST, 60):
             raise RuntimeError(f"{self.contender.name} did not report {FIRST} jobs that ended a minute ago")
         time.sleep(1.5)  # for the exchange of state, after which the runner has forgotten them
@@ -229,13 +229,14 @@ class Live:
         """Start N triggers, and wait for the window to open."""
         began = time.time()
         ends = _random_ends(self.n, self.plan.ending_of(self.n), opens, self.plan.window)
-        self.ids = self._hand_in(ends)
+        self.ids = self.hand_in(ends)
         self.due = {number: at for number, at in zip(self.ids, ends, strict=True) if at is not None}
         if self.triggerer.wait_for(lambda: self.triggerer.board["running"] >= self.n, opens - time.time()):
             self.started = time.time() - began
         self._sleep_until(opens)
 
-    def _hand_in(self, ends: Sequence[float | None]) -> range:
+    def hand_in(self, ends: Sequence[float | None]) -> range:
+        """Start a job and a trigger for each of these ends; return the triggers' ids."""
         jobs = self.cloud.seed(self.contender.service, ends, one_job=self.contender.one_job)
         return self.triggerer.add([self.contender.trigger(job, self.cloud.addresses) for job in jobs])
 
