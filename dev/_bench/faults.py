@@ -89,16 +89,22 @@ def met_by(contender: Contender, trouble: Trouble, way: str) -> bool:
 
 def _start(watch: Watch, ends_at: float) -> None:
     """Wait for one job per fault on a single call, and for some per fault on a list."""
-    singles = watch.seed("jobs", [ends_at] * len(TROUBLES))
-    if watch.contender.service in ONCE_ASKED:
-        for trouble, job in zip(TROUBLES, singles, strict=True):
-            watch.break_job(f"{SINGLE}:{trouble.name}", job, trouble)
-    watch.add((f"{SINGLE}:{trouble.name}", job) for trouble, job in zip(TROUBLES, singles, strict=True))
+    if not watch.contender.one_job:  # who lists the executions of one job asks singly as those of many jobs do
+        _wait_singly(watch, ends_at)
     if has_list(watch.contender):
+        others = NEIGHBOURS.get(watch.contender.service, 3) - 1
         for trouble in TROUBLES:
-            others = NEIGHBOURS.get(watch.contender.service, 3) - 1
             jobs = watch.seed(f"list-{trouble.name}", [ends_at - LEFT + 1, *[ends_at] * others])
             watch.add((f"{LIST}:{trouble.name}", job) for job in jobs)
+
+
+def _wait_singly(watch: Watch, ends_at: float) -> None:
+    keyed = zip(TROUBLES, watch.seed("jobs", [ends_at] * len(TROUBLES)), strict=True)
+    jobs = {f"{SINGLE}:{trouble.name}": (trouble, job) for trouble, job in keyed}
+    if watch.contender.service in ONCE_ASKED:
+        for key, (trouble, job) in jobs.items():
+            watch.break_job(key, job, trouble)
+    watch.add((key, job) for key, (_, job) in jobs.items())
 
 
 def _break(watch: Watch) -> None:
