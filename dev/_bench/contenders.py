@@ -162,7 +162,7 @@ _LARGE = (100, 1000, 10_000)
 
 OURS: list[Contender] = [
     Contender(
-        name="BigQuery",
+        name="ork BigQuery",
         peer=False,
         service="bigquery",
         trigger=_bigquery,
@@ -172,7 +172,7 @@ OURS: list[Contender] = [
         note="shared poll every 2 s, the default",
     ),
     Contender(
-        name="BigQuery, 1 s",
+        name="ork BigQuery, 1 s",
         peer=False,
         service="bigquery",
         trigger=_bigquery,
@@ -180,7 +180,7 @@ OURS: list[Contender] = [
         note="shared poll every second",
     ),
     Contender(
-        name="Cloud Run, own jobs",
+        name="ork Cloud Run, own jobs",
         peer=False,
         service="cloud_run",
         trigger=_cloud_run,
@@ -189,7 +189,7 @@ OURS: list[Contender] = [
         note="one execution of each Cloud Run job",
     ),
     Contender(
-        name="Cloud Run, one job",
+        name="ork Cloud Run, one job",
         peer=False,
         service="cloud_run",
         trigger=_cloud_run,
@@ -198,7 +198,7 @@ OURS: list[Contender] = [
         note="all are executions of one Cloud Run job",
     ),
     Contender(
-        name="Dataproc",
+        name="ork Dataproc",
         peer=False,
         service="dataproc",
         trigger=_dataproc,
@@ -207,9 +207,15 @@ OURS: list[Contender] = [
         sizes=_LARGE,
     ),
     Contender(
-        name="DQOps", peer=False, service="dqops", trigger=_dqops, environ=_dqops_connection, sizes=_LARGE, note="feed"
+        name="ork DQOps",
+        peer=False,
+        service="dqops",
+        trigger=_dqops,
+        environ=_dqops_connection,
+        sizes=_LARGE,
+        note="feed",
     ),
-    Contender(name="HTTP", peer=False, service="http", trigger=_http, environ=_http_connection),
+    Contender(name="ork HTTP", peer=False, service="http", trigger=_http, environ=_http_connection),
 ]
 
 

@@ -18,8 +18,8 @@ COLORS = {
     "http": "#2da44e",
     "none": "#8c959f",
 }
-WIDTH, HEIGHT = 1180, 540
-LEFT, TOP, BOTTOM = 70, 84, 62
+WIDTH, HEIGHT = 1180, 560
+LEFT, TOP, BOTTOM = 70, 104, 62
 PANEL, LABELS = 300, 195
 GAP = 13.5
 """Pixels between two labels, at least."""
@@ -125,9 +125,8 @@ def _labels(axes: Axes, lines: Sequence[Line]) -> list[str]:
     for line, y in zip(ordered, spread(wanted, GAP, TOP, HEIGHT - BOTTOM), strict=True):
         n, value = line.points[-1]
         start, end = (axes.x(n) + 5, axes.y(value)), (x - 4, y)
-        parts.append(
-            f'<line class="leader" x1="{start[0]:.1f}" y1="{start[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}"/>'
-        )
+        places = f'x1="{start[0]:.1f}" y1="{start[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}"'
+        parts.append(f'<line class="leader" stroke="{line.color}" {places}/>')
         parts.append(_text(x, y + 4, line.name, "peer" if line.peer else "ours", color=line.color))
     return parts
 
@@ -147,7 +146,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def _text(x: float, y: float, words: str, kind: str, *, anchor: str = "start", color: str = "") -> str:
-    fill = f' fill="{color}"' if color else ""
+    fill = f' style="fill:{color}"' if color else ""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{fill}>{escape(words)}</text>'
 
 
@@ -155,12 +154,12 @@ _HEAD = f"""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img">
 <title>How late the end of a job is noticed, and the CPU that waiting takes</title>
 <style>
-text {{ font: 12px system-ui, -apple-system, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; fill: #57606a; }}
+text {{ font-size: 12px; font-family: system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; fill: #57606a; }}
 .head {{ font-size: 17px; font-weight: 600; fill: #1f2328; }}
 .title {{ font-size: 13px; font-weight: 600; fill: #1f2328; }}
 .ours {{ font-weight: 600; }}
 .grid {{ stroke: #d8dee4; stroke-width: 1; }}
-.leader {{ stroke: #b8c0c8; stroke-width: 0.7; }}
+.leader {{ stroke-width: 1; stroke-dasharray: 1 3; }}
 .line polyline {{ fill: none; stroke-width: 2; }}
 .line circle {{ stroke-width: 1.6; }}
 </style>
