@@ -128,7 +128,7 @@ def _results(watch: Watch, over: float) -> list[Isolation]:
     for key, waiting, at, wrong in watch.ends():
         if key not in ("warm", "in trouble"):
             groups.setdefault(key, []).append((at, wrong, waiting.ends_at))
-    unmet = {ONE_JOB} if watch.unmet & {"hung", "broken"} else watch.unmet
+    unmet = {ONE_JOB} if {"hung", "broken"} <= watch.unmet else watch.unmet
     return [
         _result(watch.contender, f"{trouble}{', unnoticed' if trouble in unmet else ''}", jobs, over)
         for trouble, jobs in groups.items()

@@ -35,6 +35,9 @@ EARLY = 0.05
 AT_ONCE = 4
 """Processes that start at the same time: each takes CPU-seconds."""
 
+WARM_UP = 120.0
+"""Seconds that a first job may take to be reported: everyone imports what he needs, all at once."""
+
 GOOGLE = ("bigquery", "cloud_run", "dataproc")
 
 
@@ -287,8 +290,8 @@ def watches(chosen: Sequence[Contender], folder: Path, *, key: bool) -> Iterator
         for watch in found:
             watch.add([("warm", job) for job in watch.seed("warm", [time.time() + 1])])
         for watch in found:
-            if not watch.triggerer.wait_for(watch.over, 60):
-                raise RuntimeError(f"{watch.contender.name} has not reported a job that ended a minute ago")
+            if not watch.triggerer.wait_for(watch.over, WARM_UP):
+                raise RuntimeError(f"{watch.contender.name} has not reported a job that ended {WARM_UP:g} s ago")
         yield cloud, found
 
 
