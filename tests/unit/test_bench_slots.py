@@ -24,19 +24,25 @@ def test_deferred(slots: Any) -> None:
     row = slots.Row(name="ours", heartbeat=5, blocks=False, spans=[[1.0, 0.5], [5.2, 0.3]])
     assert (row.per_sensor, row.used) == (pytest.approx(3.5), pytest.approx(350))
     assert row.saved == pytest.approx(1 - 350 / 180_000)
-    assert (row.late, row.start(0), row.start(1)) == (0.25, pytest.approx(3.1), pytest.approx(0.4))
+    assert (row.late, row.stuck, row.start(0), row.start(1)) == (0.25, 0, pytest.approx(3.1), pytest.approx(0.4))
+
+
+def test_slots_that_are_held_for_longer_than_the_task(slots: Any) -> None:
+    """A start is late from a whole heartbeat on, and stuck from the time that sockets are given to close."""
+    row = slots.Row(name="ours", heartbeat=1, blocks=False, spans=[[0.9, 1.1], [61.2, 0.3]])
+    assert (row.late, row.stuck) == (0.25, 1)
 
 
 def test_in_the_worker(slots: Any) -> None:
-    """A sensor that waits in the worker is given 30 minutes in place of its job's 30 seconds."""
-    row = slots.Row(name="in the worker", heartbeat=5, blocks=True, spans=[[33.0], [35.0]])
+    """A sensor that waits in the worker is given 30 minutes in place of its job's seconds."""
+    row = slots.Row(name="in the worker", heartbeat=5, blocks=True, spans=[[slots.SECONDS + 3], [slots.SECONDS + 5]])
     assert row.per_sensor == pytest.approx(1804)
 
 
 def test_report(slots: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """The table names every way, what it saves, and what it was measured with."""
     rows = [
-        slots.Row(name="in the worker", heartbeat=5, blocks=True, spans=[[33.0]]),
+        slots.Row(name="in the worker", heartbeat=5, blocks=True, spans=[[slots.SECONDS + 3]]),
         slots.Row(name="ours", heartbeat=1, blocks=False, spans=[[1.0, 0.8]]),
     ]
     slots.report(rows, 60)

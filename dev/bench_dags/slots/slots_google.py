@@ -8,7 +8,7 @@ from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobO
 from airflow.sdk import DAG
 
 AT_ONCE = int(os.environ.get("ORK_BENCH_AT_ONCE", "4"))
-SENSORS = int(os.environ.get("ORK_BENCH_SENSORS", "100"))
+SENSORS = int(os.environ.get("ORK_BENCH_GOOGLE", "30"))
 
 with DAG("slots_google", schedule=None, max_active_tasks=AT_ONCE):
     BigQueryInsertJobOperator.partial(
