@@ -35,7 +35,7 @@ class Thing(Job):
     """A job of the scripted service, in a place that can be listed."""
 
     kind: ClassVar[str] = "thing"
-    service: ClassVar[str] = ""
+    service: ClassVar[str] = "tests.support.hub_world:World"
 
     name: str
     place: str = "here"
@@ -57,11 +57,13 @@ class Call:
 
 
 class World(Service):
-    """What the service knows (`ends`), what it shows (`hidden`, `lag`, `raw`), and what it was asked (`looks`, `asks`).
+    """What the service knows (`ends`), what it shows (`hidden`, `lag`, `raw`), and what it was asked.
 
-    `list_trouble` and `ask_trouble` are asked, with a name and the time, what goes wrong; `least` and `how` are the
-    rules of the poll.
+    `list_trouble` and `ask_trouble` are asked, with a name and the time, what goes wrong with the calls that are noted
+    in `looks` and `asks`.
     """
+
+    connection_defaults: ClassVar[dict[str, Any]] = {"thing_conn_id": "thing_default"}
 
     def __init__(
         self,
@@ -76,12 +78,15 @@ class World(Service):
         self.how = how
         self.least = least
         self.latency = LATENCY
+        self.ask_latency: float | None = None
         self.lag = 0.0
         self.ends: dict[str, tuple[float, JobStatus]] = {}
+        self.modelled: Callable[[str], bool] = lambda name: True
         self.hidden: Callable[[str, float], bool] = lambda name, at: False
         self.raw: Callable[[str, float], Any] = lambda name, at: "RUNNING"
         self.list_trouble: Callable[[str, float], Trouble] = lambda place, at: None
         self.ask_trouble: Callable[[str, float], Trouble] = lambda name, at: None
+        self.hanging: asyncio.Future[None] | None = None
         self.looks: list[Call] = []
         self.asks: list[Call] = []
         self.ended: dict[str, tuple[float, JobStatus]] = {}
@@ -143,7 +148,8 @@ class World(Service):
     async def check(self, job: Thing) -> JobStatus:
         """See Service; the answer is as old as the question."""
         began = self.clock.monotonic()
-        await self.called(self.asks, job.name, self.ask_trouble)
+        latency = self.latency if self.ask_latency is None else self.ask_latency
+        await self.called(self.asks, job.name, self.ask_trouble, latency)
         return self.truth(job.name, began)
 
     def shared(self, job: Thing) -> Shared:
@@ -158,14 +164,17 @@ class World(Service):
         """See Service."""
         raise NotImplementedError
 
-    async def called(self, calls: list[Call], name: str, trouble: Callable[[str, float], Trouble]) -> None:
+    async def called(
+        self, calls: list[Call], name: str, trouble: Callable[[str, float], Trouble], latency: float | None = None
+    ) -> None:
         """Note a call, and let it take its time and its trouble."""
         began, number = self.clock.monotonic(), len(calls)
         calls.append(Call(name, began, who=who.get()))
         wrong = trouble(name, began)
         if wrong == "hang":
-            await asyncio.get_running_loop().create_future()
-        await self.clock.sleep(self.latency)
+            self.hanging = asyncio.get_running_loop().create_future()
+            await self.hanging
+        await self.clock.sleep(self.latency if latency is None else latency)
         calls[number] = Call(name, began, self.clock.monotonic(), who.get())
         if isinstance(wrong, Exception):
             raise wrong
@@ -205,15 +214,13 @@ class ThingList(Listing):
 
 
 class ThingFeed(Feed):
-    """The ends of things; its position is the time of the last answer, less `lag` after the server was restarted.
+    """The ends of things; its position is the time of the last answer, less `lag`, which a restart makes larger.
 
-    `hidden` are changes that are lost; `modelled` are told with how the thing is.
+    A change that is `hidden` is lost; one that is `modelled` is told with how the thing is.
     """
 
     WAIT = 20.0
     STEP = 0.1
-
-    modelled: ClassVar[Callable[[str], bool]] = staticmethod(lambda name: True)
 
     def __init__(self, world: World, place: str) -> None:
         self.world = world
@@ -252,7 +259,7 @@ class ThingFeed(Feed):
     def _since(self, position: float) -> list[tuple[Hashable, Any]]:
         world, now = self.world, self.world.clock.monotonic()
         ends = sorted((end, name) for name, (end, _) in world.ends.items() if position < end - world.lag and end <= now)
-        told = [(name, world.truth(name, now) if self.modelled(name) else "?") for end, name in ends]
+        told = [(name, world.truth(name, now) if world.modelled(name) else "?") for end, name in ends]
         return [one for one in told if not world.hidden(str(one[0]), now)]
 
 

@@ -120,22 +120,27 @@ async def test_left_before_it_began(world: World) -> None:
     await nothing_left(world)
 
 
-async def test_last_one_leaves_as_the_list_arrives() -> None:
-    """A poll whose answer arrives in the moment in which the last one leaves ends all the same, without a word."""
-    for turns in range(6):
-        world = World()
-        waiting = start(world, world.add("t"))
-        await settle()
-        await world.until(LATENCY)  # wakes after the list, in the same turn of the loop
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        await stop(waiting)
-        before = len(world.looks)
-        await world.until(30)
-        assert len(world.looks) == before
-        assert world.hub.scope(world.shared(world.add("t"))) is not None, "it is not taken for refused"
-        world.hub.scopes.clear()
-        assert others() == []
+@pytest.mark.parametrize("turns", range(8))
+async def test_last_one_leaves_as_the_list_arrives(turns: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A poll that is answered in the moment in which the last one leaves ends all the same, without a word.
+
+    ``asyncio.wait_for`` of Python 3.10 and 3.11 forgets that it was cancelled when its answer is there.
+    """
+    world = World()
+    world.latency = 0.0
+    world.list_trouble = lambda place, at: "hang"
+    waiting = start(world, world.add("t"))
+    await settle()
+    assert world.hanging is not None
+    world.hanging.set_result(None)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await settle()
+    await world.until(30)
+    assert caplog.records == []
+    assert others() == []
+    assert world.hub.scope(world.shared(world.add("t"))) is not None, "it counts as refused"
 
 
 # Others are not disturbed ------------------------------------------------------------------------
