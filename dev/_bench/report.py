@@ -50,7 +50,6 @@ COLUMNS = (
     "kB each",
     "lag p99 ms",
     "log lines",
-    "remarks",
 )
 
 RESTART_COLUMNS = ("starting", "all run after s", "all asked for after s", "CPU s", "tokens", "keys read", "remarks")
@@ -88,6 +87,9 @@ class Report:
         for n in sorted({result.n for result in self.live}):
             rows = live_rows([result for result in self.live if result.n == n])
             console.print(_table(f"{n:,} triggers wait", COLUMNS, rows))
+            for result in self.live:
+                if result.n == n and (told := remarks(result)):
+                    console.print(f"  {result.name}: {'; '.join(told)}")
         if self.live:
             console.print(EXPLAINED + "\n", style="dim")
         if self.restarts:
@@ -148,8 +150,7 @@ def _live_row(result: Result, ours: Result | None) -> list[str]:
         cell("cpu", ".3f"),
         cell("memory", ".1f"),
         f"{result.lag_p99 * 1000:.0f}",
-        cell("lines", ".0f"),
-        "; ".join(remarks(result)),
+        f"{result.lines:.0f}",
     ]
 
 
@@ -158,7 +159,7 @@ def _times(ratio: float) -> str:
 
 
 def remarks(result: Result) -> list[str]:
-    """Say what a reader must know before he believes a row."""
+    """Say what a reader must know of a row before he believes it."""
     others = result.busy - result.cpu - result.cloud_cpu
     told = {
         f"{result.censored} of {result.samples} not noticed in time": result.censored,

@@ -1,7 +1,7 @@
 """./dev/bench waiting: all measurements of waiting, one after the other, as many as fit into the time given.
 
 The order is that of their weight: 1000 triggers, the restart, isolation and faults, 10,000 triggers, 100 triggers. What
-no longer fits is left out, and said. 100 triggers take next to no CPU: two contenders are then measured side by side.
+no longer fits is left out, and said. 100 triggers take next to no CPU: three contenders are then measured side by side.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from _bench.report import Report
 from _bench.trouble import in_trouble
 from _bench.waiting import Plan, Result
 
-FULL = {100: Plan(settle=7, window=20, cap=60), 1000: Plan(settle=16, window=25), 10_000: Plan(settle=40, window=30)}
+FULL = {100: Plan(settle=7, window=20, cap=60), 1000: Plan(settle=12, window=25), 10_000: Plan(settle=40, window=30)}
 QUICK = {100: Plan(settle=6, window=12, cap=45)}
 RESTARTED = 1000
-RESTART_CAP = 60.0
-SIDE_BY_SIDE = 100
-"""Up to so many triggers, two contenders are measured at a time."""
+RESTART_CAP = 45.0
+FEW = 100
+SIDE_BY_SIDE = 3
+"""Contenders that are measured at a time with so few triggers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +97,9 @@ class Suite:
     def _live(self, n: int, chosen: Sequence[Contender]) -> None:
         among = [contender for contender in chosen if n in self.settings.sizes_of(contender)]
         plan = self.settings.plan(n)
-        size = 2 if n <= SIDE_BY_SIDE else 1
+        size = SIDE_BY_SIDE if n <= FEW else 1
         for group in (among[start : start + size] for start in range(0, len(among), size)):
-            names = " and ".join(contender.name for contender in group)
+            names = "; ".join(contender.name for contender in group)
             self._try(f"{n:,} triggers, {names}", plan.seconds(n), lambda group=group: self._measure(group, n, plan))  # type: ignore[misc]
 
     def _measure(self, group: Sequence[Contender], n: int, plan: Plan) -> None:
@@ -112,7 +113,8 @@ class Suite:
     def _extras(self, chosen: Sequence[Contender]) -> None:
         for contender in chosen:
             if contender.restart:
-                self._try(f"restart, {contender.name}", 30.0, lambda c=contender: self._restart(c))  # type: ignore[misc]
+                seconds = 20 + RESTART_CAP * contender.peer
+                self._try(f"restart, {contender.name}", seconds, lambda c=contender: self._restart(c))  # type: ignore[misc]
         self._try("isolation", 120.0, lambda: self._isolation(chosen))
         self._try("faults", 120.0, lambda: self._faults(chosen))
 
