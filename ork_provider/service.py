@@ -7,6 +7,7 @@ service once per connection and hands every job to its own.
 from __future__ import annotations
 
 import asyncio
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from contextlib import suppress
@@ -123,6 +124,20 @@ class Services:
         self._open: dict[tuple[str, str], Service] = {}
         self._opening = asyncio.Lock()
 
+    @classmethod
+    def of_all(cls, session: Session, connections: Mapping[str, Any]) -> Services:
+        """Return the services that all tasks of a session share whose connection parameters are the same."""
+        key = ("services", json.dumps(connections, sort_keys=True))
+        if key not in session.cache:
+            session.cache[key] = cls(session, connections)
+        services: Services = session.cache[key]
+        return services
+
+    async def join(self, job: Job) -> Service:
+        """Return the service of a job for a wait that begins: its connection is read again if that was long ago."""
+        await self.session.renew_connection(self._conn_id_of(job), if_old=True)
+        return await self.of(job)
+
     async def of(self, job: Job) -> Service:
         """Return the service of a job."""
         key = (job.service, job.conn_id or "")
@@ -141,10 +156,13 @@ class Services:
     async def read_connections(self, jobs: Iterable[Job]) -> None:
         """Read the connections of jobs ahead: what cancels them after a kill can read none."""
         for job in jobs:
-            name = next(iter(load(job.service).connection_defaults))
-            conn_id = job.conn_id or self.connections.get(name) or load(job.service).connection_defaults[name]
             with suppress(OrkError):  # a job with an absolute URL needs none
-                await self.session.connection(conn_id)
+                await self.session.connection(self._conn_id_of(job))
+
+    def _conn_id_of(self, job: Job) -> str:
+        defaults = load(job.service).connection_defaults
+        name = next(iter(defaults))
+        return str(job.conn_id or self.connections.get(name) or defaults[name])
 
     async def check(self, job: Job) -> JobStatus:
         """Ask for one job itself."""

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -93,11 +94,17 @@ class JobTrigger(BaseTrigger):
         self.error_budget = error_budget
         self.cancel_on_kill = cancel_on_kill
         self.cancel_rest = cancel_rest
-        self.connections = {name: more.pop(name, d) for name, d in self.connection_defaults.items()}
-        self.unknown = more
+        for name, default in self.connection_defaults.items():
+            setattr(self, name, more.pop(name, default))
+        self.unknown = more or None
         self.clock: Clock = SystemClock()
         self._watch: Watch | None = None
         self._progress: tuple[float, Any] = (0.0, None)
+
+    @property
+    def connections(self) -> dict[str, Any]:
+        """The connection parameters by name; made when asked for, because ten thousand dicts are 2 MB."""
+        return {name: getattr(self, name) for name in self.connection_defaults}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """See BaseTrigger."""
@@ -106,13 +113,14 @@ class JobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait; send exactly one event (its shape: ``Outcome.to_event``)."""
+        self.logger()  # of the class: otherwise each trigger makes one of its own
         try:
             plan = self._read()
         except InvalidJob as exc:
             await self._hold()
             yield new_event(self._error(f"Trigger argument {exc}"))
             return
-        async with shared_session().used() as session:
+        async with shared_session() as session:
             event = await self._wait(plan, session)
         await self._hold()
         yield new_event(event)
@@ -138,10 +146,10 @@ class JobTrigger(BaseTrigger):
         )
 
     async def _wait(self, plan: Plan, session: Session) -> dict[str, Any]:
-        services, hub, interval = Services(session, self.connections), Hub.of(session), plan.policy.poll_interval
+        services, hub = Services.of_all(session, self.connections), Hub.of(session)
         self._watch = Watch(
             ask=services.check,
-            seat=lambda job: hub.seat(job, services, interval),
+            seat=partial(hub.seat, services=services, poll_interval=plan.policy.poll_interval),
             policy=plan.policy,
             clock=self.clock,
             deadline=plan.deadline,
@@ -214,7 +222,7 @@ class JobTrigger(BaseTrigger):
             self.log.info("The task is still deferred: the trigger was moved, its jobs go on")
             return
         jobs = [job for job in jobs_from_dicts(self.jobs) if not self._heard(job).state.final]
-        async with shared_session().used() as session:
+        async with shared_session() as session:
             left = began + KILL_BUDGET - self.clock.monotonic()
             services = Services(session, self.connections)
             await cancel_all(jobs, services, clock=self.clock, log=self.log, budget=left)

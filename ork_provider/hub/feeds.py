@@ -7,6 +7,7 @@ any trouble all jobs are asked for, and one of them, the sentinel, from time to 
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any, cast
 
 from ork_provider.errors import TryAgain
@@ -38,7 +39,14 @@ class FeedScope(Scope):
         seat.fresh = not self.live and not self.failing
 
     def answered(self, seat: Seat, status: JobStatus) -> None:
-        """See Scope; from here on the feed tells what changes."""
+        """See Scope; from here on the feed tells what changes.
+
+        A sentinel that has ended without a word from the feed means that others may have, too.
+        """
+        if seat is self._sentinel:
+            self._sentinel = None
+            if status.state.final:
+                self._ask_all()
         if self.live and self.running:
             seat.told = status
 
@@ -56,7 +64,7 @@ class FeedScope(Scope):
                 await self._hear()
             except TryAgain as exc:
                 self.live = False
-                await self.clock.sleep(self.failed(exc))
+                await self.sit_out(exc)
             else:
                 pause = min(self.feed.interval, self.interval)
                 await self.clock.sleep(max(0.0, began + pause - self.clock.monotonic()))
@@ -102,7 +110,7 @@ class FeedScope(Scope):
         if now - self._sentinel_at < self.rules.sentinel:
             return
         self._sentinel_at = now
-        told = (seat for seat in self.each() if seat.told is not None)
-        self._sentinel = next(told, None)
-        if self._sentinel is not None:
+        told = [seat for seat in self.each() if seat.told is not None]
+        if told:
+            self._sentinel = random.choice(told)
             self._sentinel.must_ask()

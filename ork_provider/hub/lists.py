@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ork_provider.errors import TryAgain
 from ork_provider.hub.scope import Scope, log
+from ork_provider.waiting import limited
 
 if TYPE_CHECKING:
     from ork_provider.hub.seat import Seat
@@ -58,7 +59,7 @@ class ListScope(Scope):
             try:
                 seen = await self._look()
             except TryAgain as exc:
-                await self.clock.sleep(self.failed(exc))
+                await self.sit_out(exc)
                 continue
             self.good()
             self._spread(seen)
@@ -68,7 +69,7 @@ class ListScope(Scope):
 
     async def _look(self) -> dict[Hashable, Any]:
         try:
-            return await asyncio.wait_for(self.listing.look(self.seats.keys()), self.rules.look_limit)
+            return await limited(self.listing.look(self.seats.keys()), self.rules.look_limit, self.clock)
         except asyncio.TimeoutError as exc:
             raise TryAgain(f"no whole list in {self.rules.look_limit:g} s") from exc
 

@@ -90,7 +90,7 @@ class Scope(ABC):
     @property
     def interval(self) -> float:
         """Seconds between two polls: the rule's, or the shortest that a waiter has asked for."""
-        return min(self.rules.interval, *self._intervals)
+        return min((self.rules.interval, *self._intervals))
 
     def each(self) -> Iterator[Seat]:
         """Go through all seats."""
@@ -152,31 +152,32 @@ class Scope(ABC):
         except BadRequest as exc:
             self._refused(exc, self.rules.refused_for)
         except Exception as exc:  # a bug of ours costs the sharing, not the jobs
-            log.exception("%s: sharing one poll failed", self.shared)
+            log.exception("%s failed", self.shared)
             self._refused(exc, self.rules.refused_for)
 
     def _refused(self, exc: Exception, seconds: float) -> None:
         if isinstance(exc, NoConnection | Unauthorized):  # each job's own ask will say so, and it may be mended soon
             seconds = 0.0
         elif isinstance(exc, OrkError):
-            log.warning("%s cannot be polled together (%s); each job is asked for by itself", self.shared, exc)
+            log.warning("%s is refused (%s); each job is asked for by itself", self.shared, exc)
         self.hub.refuse(self.shared.key, seconds)
         self.hub.close(self)
         self._task = None
         self.ask_one_by_one()
 
-    def failed(self, exc: TryAgain) -> float:
-        """Hear that a poll has failed; return the seconds until the next one."""
-        pause = self._trouble.pause(exc)
+    async def sit_out(self, exc: TryAgain) -> None:
+        """Wait after a poll that has failed; when that takes too long the jobs are asked for one by one meanwhile."""
+        pause = max(self._trouble.pause(exc), self.interval)
         patience = self.rules.throttled_patience if isinstance(exc, Throttled) else self.rules.patience
-        if self.clock.monotonic() - self._good_at >= patience:
+        left = max(0.0, self._good_at + patience - self.clock.monotonic())
+        self.ask_one_by_one(fresh_only=True)
+        await self.clock.sleep(min(pause, left))
+        if pause >= left:
             if not self._said:
                 self._said = True
-                log.warning("%s: polling together fails (%s); each job is asked for by itself", self.shared, exc)
+                log.warning("%s fails (%s); each job is asked for by itself", self.shared, exc)
             self.ask_one_by_one()
-        else:
-            self.ask_one_by_one(fresh_only=True)
-        return max(pause, self.interval)
+            await self.clock.sleep(pause - left)
 
     def good(self) -> None:
         """Hear that a poll has worked."""
@@ -184,7 +185,7 @@ class Scope(ABC):
         self._trouble.over()
         if self._said:
             self._said = False
-            log.info("%s: polling together works again", self.shared)
+            log.info("%s works again", self.shared)
 
     def ask_one_by_one(self, *, fresh_only: bool = False) -> None:
         """Let those who wait ask themselves: who has heard nothing yet at once, the others within their interval."""

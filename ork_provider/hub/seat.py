@@ -9,7 +9,7 @@ from ork_provider.errors import NotFound
 from ork_provider.hub.bell import Bell
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Awaitable, Hashable
 
     from ork_provider.hub import Hub
     from ork_provider.hub.scope import Scope
@@ -69,13 +69,13 @@ class Seat:
             await self._bell.wait(self._hub.rules.first_word)
             self.fresh = False
         self._bell.rung = False
-        if self.told is not None and self.scope is not None and self.scope.running:
+        if self.told is not None and (self.told.state.final or (self.scope is not None and self.scope.running)):
             return self.told
         return await self._ask_alone()
 
-    async def pause(self, seconds: float, longest: float) -> None:
+    def pause(self, seconds: float, longest: float) -> Awaitable[object]:
         """Wait until there is news; without a shared poll that tells of the job, at most ``seconds``."""
-        await self._bell.wait(seconds if self.told is None else longest)
+        return self._bell.wait(seconds if self.told is None else longest)
 
     def leave(self) -> None:
         """Give the seat up."""
@@ -85,7 +85,7 @@ class Seat:
             self.scope = None
 
     async def _take(self) -> None:
-        service = await self._services.of(self.job)
+        service = await self._services.join(self.job)
         shared = service.shared(self.job)
         self.taken = True
         if shared is not None and (scope := self._hub.scope(shared)) is not None:
@@ -116,8 +116,8 @@ class Seat:
     def must_ask(self, within: float = 0.0) -> None:
         """Hear that the job has to be asked for itself, now or at a random moment within some seconds."""
         self._turns += 1  # an answer that is on its way is older than this
-        if self.told is None and not self.fresh:
-            return  # it does so anyway
+        if self.told.state.final if self.told else not self.fresh:
+            return  # it has ended; or it is asked for anyway
         self.told = self.raw = None
         if self.fresh or not within:
             self._ring()

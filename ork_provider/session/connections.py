@@ -6,8 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -134,16 +133,15 @@ class Session:
         """Close the door."""
         await self.door.close()
 
-    @asynccontextmanager
-    async def used(self) -> AsyncIterator[Session]:
+    async def __aenter__(self) -> Session:
         """Count a user; the door closes when the last one leaves."""
         self._users += 1
-        try:
-            yield self
-        finally:
-            self._users -= 1
-            if not self._users:
-                await self.close()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._users -= 1
+        if not self._users:
+            await self.close()
 
 
 def read_extra(conn: Any) -> dict[str, Any]:

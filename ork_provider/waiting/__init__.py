@@ -9,7 +9,7 @@ have ended (``many.py``).
 from ork_provider.waiting.journal import Journal
 from ork_provider.waiting.many import ERROR, FAILED, SUCCESS, TIMEOUT, Outcome, Until, needed, wait
 from ork_provider.waiting.policy import Clock, Policy, SystemClock, Timer, Trouble, keep_trying
-from ork_provider.waiting.watch import FIRST_ASK, LONGEST_ASK, Alone, Ask, DeadlinePassed, Seat, Watch
+from ork_provider.waiting.watch import FIRST_ASK, LONGEST_ASK, Alone, Ask, DeadlinePassed, Seat, Watch, limited
 
 __all__ = [
     "ERROR",
@@ -32,6 +32,7 @@ __all__ = [
     "Until",
     "Watch",
     "keep_trying",
+    "limited",
     "needed",
     "wait",
 ]

@@ -62,29 +62,36 @@ async def wait(jobs: Sequence[Job], watch: Watch, *, until: Until = "all", fail_
     need = needed(until, len(jobs))
     if watch.journal:
         watch.journal.start(jobs, watch.policy, watch.deadline)
+    if len(jobs) == 1:  # as nearly all tasks have: without a task of the event loop beside the waiter's own
+        try:
+            return _sum_up(jobs, watch, {0: await watch.follow(jobs[0])}, need)
+        except (OrkError, DeadlinePassed) as exc:
+            return _sum_up(jobs, watch, {0: exc}, need)
     ended: dict[int, JobStatus | Exception] = {}
     async with _following(jobs, watch) as running:
         while running:
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                ended[running.pop(task)] = _result(task)
+                ended[running.pop(task)] = task.result()
             if _enough(ended.values(), need, fail_fast):
                 break
     return _sum_up(jobs, watch, ended, need)
 
 
-def _result(task: asyncio.Task[JobStatus]) -> JobStatus | Exception:
+async def _follow(job: Job, watch: Watch) -> JobStatus | Exception:
     """Return how following a job ended; what we did not raise on purpose is a bug, and ends the wait at once."""
     try:
-        return task.result()
+        return await watch.follow(job)
     except (OrkError, DeadlinePassed) as exc:
         return exc
 
 
 @asynccontextmanager
-async def _following(jobs: Sequence[Job], watch: Watch) -> AsyncIterator[dict[asyncio.Task[JobStatus], int]]:
+async def _following(
+    jobs: Sequence[Job], watch: Watch
+) -> AsyncIterator[dict[asyncio.Task[JobStatus | Exception], int]]:
     """Start following each job; stop following what is left at the end."""
-    running = {asyncio.create_task(watch.follow(job)): i for i, job in enumerate(jobs)}
+    running = {asyncio.create_task(_follow(job, watch)): i for i, job in enumerate(jobs)}
     try:
         yield running
     finally:

@@ -7,15 +7,17 @@ same: ask, and if the job has not ended, pause until the next ask is due or ther
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ork_provider.errors import NotFound, TryAgain
 from ork_provider.job import Job, JobState, JobStatus
 from ork_provider.waiting.journal import Journal
 from ork_provider.waiting.policy import Clock, Policy, SystemClock, Trouble
+
+T = TypeVar("T")
 
 Ask = Callable[[Job], Awaitable[JobStatus]]
 """Asks a service once how a job is."""
@@ -38,7 +40,7 @@ class Seat(Protocol):
         """Say how the job is."""
         ...
 
-    async def pause(self, seconds: float, longest: float) -> None:
+    def pause(self, seconds: float, longest: float) -> Awaitable[object]:
         """Wait until the job is to be asked for again.
 
         :param seconds: after which it has to be asked for, if nobody tells of it
@@ -63,9 +65,9 @@ class Alone:
         """See Seat."""
         return await self._ask(self._job)
 
-    async def pause(self, seconds: float, longest: float) -> None:
+    def pause(self, seconds: float, longest: float) -> Awaitable[object]:
         """See Seat."""
-        await self._clock.sleep(seconds)
+        return self._clock.sleep(seconds)
 
     def leave(self) -> None:
         """See Seat."""
@@ -76,6 +78,19 @@ async def cancel_tasks(*tasks: asyncio.Future[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def limited(call: Coroutine[Any, Any, T], seconds: float, clock: Clock) -> T:
+    """Return what a call returns; raise asyncio.TimeoutError if that takes longer."""
+    calling = asyncio.ensure_future(call)
+    alarm = asyncio.ensure_future(clock.sleep(max(0.0, seconds)))
+    try:
+        await asyncio.wait({calling, alarm}, return_when=asyncio.FIRST_COMPLETED)
+        if calling.done():
+            return calling.result()
+        raise asyncio.TimeoutError
+    finally:
+        await cancel_tasks(calling, alarm)
 
 
 @dataclass(kw_only=True)
@@ -111,35 +126,32 @@ class Watch:
         :raises DeadlinePassed: it did not end in time
         """
         seat = self.seat(job) if self.seat else Alone(job, self.ask, self.clock)
+        trouble = Trouble(self.policy, self.clock)
+        status: JobStatus | None = None
+        first = True
         try:
-            return await self._follow(job, seat)
+            while True:
+                try:
+                    status = await self._ask(seat, first=first)
+                except TryAgain as exc:
+                    if self._is_lost(exc, trouble):
+                        return JobStatus(state=JobState.LOST, message=str(exc))
+                    pause = trouble.pause(exc)
+                    if self.journal:
+                        self.journal.trouble(job, exc, trouble)
+                else:
+                    await self._hear(job, status, trouble)
+                    if status.state.final:
+                        return status
+                    pause = self.policy.pause()
+                first = False
+                if self.left <= 0:
+                    raise DeadlinePassed
+                await seat.pause(min(pause, self.left), self._spare(status))
+                if self.left <= 0:
+                    raise DeadlinePassed
         finally:
             seat.leave()
-
-    async def _follow(self, job: Job, seat: Seat) -> JobStatus:
-        trouble = Trouble(self.policy, self.clock)
-        first = True
-        status = None
-        while True:
-            try:
-                status = await self._ask(seat, first=first)
-            except TryAgain as exc:
-                if self._is_lost(exc, trouble):
-                    return JobStatus(state=JobState.LOST, message=str(exc))
-                pause = trouble.pause(exc)
-                if self.journal:
-                    self.journal.trouble(job, exc, trouble)
-            else:
-                await self._hear(job, status, trouble)
-                if status.state.final:
-                    return status
-                pause = self.policy.pause()
-            first = False
-            if self.left <= 0:
-                raise DeadlinePassed
-            await seat.pause(min(pause, self.left), self._spare(status))
-            if self.left <= 0:
-                raise DeadlinePassed
 
     def _spare(self, status: JobStatus | None) -> float:
         """Return the seconds in which there is nothing to do but to wait for news: until the next line of the log."""
@@ -153,15 +165,10 @@ class Watch:
         limit = max(self.left, FIRST_ASK) if first else self.left
         if limit > LONGEST_ASK:
             return await seat.ask()
-        asking = asyncio.ensure_future(seat.ask())
-        alarm = asyncio.ensure_future(self.clock.sleep(max(0.0, limit)))
         try:
-            await asyncio.wait({asking, alarm}, return_when=asyncio.FIRST_COMPLETED)
-            if asking.done():
-                return asking.result()
-            raise DeadlinePassed
-        finally:
-            await cancel_tasks(asking, alarm)
+            return await limited(seat.ask(), limit, self.clock)
+        except asyncio.TimeoutError:
+            raise DeadlinePassed from None
 
     async def _hear(self, job: Job, status: JobStatus, trouble: Trouble) -> None:
         if self.journal:

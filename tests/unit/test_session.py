@@ -795,8 +795,8 @@ async def test_shared_session(server: Echo) -> None:
     assert shared_session() is session
     assert isinstance(session.door, AiohttpDoor)
     for _ in range(2):
-        async with session.used():
-            async with shared_session().used() as inner:
+        async with session:
+            async with shared_session() as inner:
                 await inner.door.send(get(f"{server.url}/echo"))
             assert session.door._session is not None
         assert session.door._session is None
@@ -806,7 +806,7 @@ def test_another_loop_has_another_session(server: Echo) -> None:
     """A session never crosses loops; a loop that is gone takes its own with it."""
 
     async def use() -> Session:
-        async with shared_session().used() as session:
+        async with shared_session() as session:
             await session.door.send(get(f"{server.url}/echo"))
         return session
 

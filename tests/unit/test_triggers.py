@@ -625,7 +625,7 @@ async def test_log(kind: Kind, log: Log) -> None:
 async def test_many_triggers_share_the_door(kind: Kind) -> None:
     """Triggers of one loop share a session; what ends first does not close the door under the others."""
     jobs = [kind.start(5 * i) for i in range(10)]
-    async with shared_session().used():
+    async with shared_session():
         triggers = [kind.trigger(jobs=[job], poll_interval=POLL) for job in jobs]
         payloads = await asyncio.gather(*(first_event(trigger) for trigger in triggers))
         assert shared_session().door._session is not None  # type: ignore[attr-defined]
