@@ -86,7 +86,7 @@ class Report:
         """Print the tables."""
         for n in sorted({result.n for result in self.live}):
             rows = live_rows([result for result in self.live if result.n == n])
-            console.print(_table(f"{n:,} triggers wait", COLUMNS, rows))
+            console.print(_table(_title(n, self.live), COLUMNS, rows))
             for result in self.live:
                 if result.n == n and (told := remarks(result)):
                     console.print(f"  {result.name}: {'; '.join(told)}")
@@ -94,7 +94,7 @@ class Report:
             console.print(EXPLAINED + "\n", style="dim")
         if self.restarts:
             title = f"A triggerer starts {self.restarts[0].n:,} triggers at once, with a key file"
-            console.print(_table(title, RESTART_COLUMNS, [restart_row(found) for found in self.restarts]))
+            console.print(_table(title, RESTART_COLUMNS, restart_rows(self.restarts)))
         if self.isolation:
             console.print(_table(isolation.TITLE, isolation.COLUMNS, [found.row() for found in self.isolation]))
         if self.faults:
@@ -114,6 +114,11 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def _title(n: int, results: Sequence[Result]) -> str:
+    ended = next(result.ended for result in results if result.n == n)
+    return f"{n:,} triggers wait; {ended:.1f} of their jobs end in a second, and ours ask once more for each of these"
 
 
 def live_rows(results: Sequence[Result]) -> list[list[str]]:
@@ -172,13 +177,22 @@ def remarks(result: Result) -> list[str]:
     return [text for text, holds in told.items() if holds]
 
 
-def restart_row(found: Restart) -> list[str]:
-    """Return the row of one restart."""
+def restart_rows(found: Sequence[Restart]) -> list[list[str]]:
+    """Return the rows of the restarts: by service, ours first."""
+    services = list(dict.fromkeys(restart.service for restart in found))
+    ordered = sorted(found, key=lambda restart: (services.index(restart.service), restart.peer))
+    ours = {restart.service: restart.cpu for restart in reversed(found) if not restart.peer}
+    return [_restart_row(restart, ours.get(restart.service, 0.0) if restart.peer else 0.0) for restart in ordered]
+
+
+def _restart_row(found: Restart, base: float) -> list[str]:
+    more = "" if found.covered else ">"
+    times = f" ({more}{_times(found.cpu / base)})" if base else ""
     return [
         found.name,
         f"{found.started:.1f}",
-        f"{found.seconds:.1f}" if found.covered else f">{found.seconds:.0f}",
-        f"{found.cpu:.1f}" if found.covered else f">{found.cpu:.1f}",
+        f"{more}{found.seconds:.1f}",
+        f"{more}{found.cpu:.1f}{times}",
         str(found.tokens),
         str(found.parses),
         "" if found.covered else f"only {found.asked} of {found.n} asked for",

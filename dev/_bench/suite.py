@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -100,7 +101,7 @@ class Suite:
         size = SIDE_BY_SIDE if n <= FEW else 1
         for group in (among[start : start + size] for start in range(0, len(among), size)):
             names = "; ".join(contender.name for contender in group)
-            self._try(f"{n:,} triggers, {names}", plan.seconds(n), lambda group=group: self._measure(group, n, plan))  # type: ignore[misc]
+            self._try(f"{n:,} triggers, {names}", plan.seconds(n), partial(self._measure, group, n, plan))
 
     def _measure(self, group: Sequence[Contender], n: int, plan: Plan) -> None:
         with ThreadPoolExecutor(len(group)) as pool:
@@ -114,9 +115,9 @@ class Suite:
         for contender in chosen:
             if contender.restart:
                 seconds = 20 + RESTART_CAP * contender.peer
-                self._try(f"restart, {contender.name}", seconds, lambda c=contender: self._restart(c))  # type: ignore[misc]
-        self._try("isolation", 120.0, lambda: self._isolation(chosen))
-        self._try("faults", 120.0, lambda: self._faults(chosen))
+                self._try(f"restart, {contender.name}", seconds, partial(self._restart, contender))
+        self._try("isolation", 120.0, partial(self._isolation, chosen))
+        self._try("faults", 120.0, partial(self._faults, chosen))
 
     def _restart(self, contender: Contender) -> None:
         found = waiting.restart(contender, RESTARTED, self._folder(), RESTART_CAP)

@@ -338,6 +338,7 @@ class Restart:
 
     name: str
     peer: bool
+    service: str
     n: int
     started: float
     seconds: float
@@ -369,6 +370,7 @@ def restart(contender: Contender, n: int, folder: Path, cap: float = 120.0) -> R
         return Restart(
             name=contender.name,
             peer=contender.peer,
+            service=contender.service,
             n=n,
             started=all_run - began,
             seconds=asked_at - began,

@@ -133,6 +133,16 @@ def test_remarks(bench: Any) -> None:
     ]
 
 
+def test_restart_rows(bench: Any) -> None:
+    """A peer's CPU shows how many times it is ours; one that did not get through in time shows a lower bound."""
+    figures = {"service": "dataproc", "n": 1000, "started": 3.0, "seconds": 4.0, "tokens": 1, "parses": 1}
+    ours = bench.waiting.Restart(**figures, name="ours", peer=False, cpu=2.0, asked=0, covered=True)
+    peer = bench.waiting.Restart(**figures, name="theirs", peer=True, cpu=36.0, asked=900, covered=False)
+    mine, theirs = bench.report.restart_rows([ours, peer])
+    assert mine == ["ours", "3.0", "4.0", "2.0", "1", "1", ""]
+    assert theirs == ["theirs", "3.0", ">4.0", ">36.0 (>x18)", "1", "1", "only 900 of 1000 asked for"]
+
+
 def test_labels_of_the_plot(bench: Any) -> None:
     """Labels keep their distance and their order, and stay in the picture while there is room."""
     assert bench.plot.spread([10, 11, 50], 10, 0, 60) == [10, 20, 50]
