@@ -28,7 +28,7 @@ from _bench.waiting import Plan, Result
 FULL = {100: Plan(settle=7, window=20, cap=60), 1000: Plan(settle=12, window=25), 10_000: Plan(settle=40, window=30)}
 QUICK = {100: Plan(settle=6, window=12, cap=45)}
 RESTARTED = 1000
-RESTART_CAP = 45.0
+RESTART_CAP = 60.0
 FEW = 100
 SIDE_BY_SIDE = 3
 """Contenders that are measured at a time with so few triggers."""
