@@ -250,7 +250,6 @@ async def test_executions_become_few() -> None:
     assert all(3 <= google.asks.count(f"e{i}") <= 7 for i in range(5, 12))
 
 
-@pytest.mark.xfail(strict=True, reason="who leaves stops the poll, and that takes from the others what they were told")
 async def test_what_the_last_list_told_is_not_asked_again() -> None:
     """Executions that one list says have all ended are known by that, also the last nine."""
     google = Google(execution)
