@@ -141,9 +141,10 @@ class Services:
     async def of(self, job: Job) -> Service:
         """Return the service of a job."""
         key = (job.service, job.conn_id or "")
-        async with self._opening:
-            if key not in self._open:
-                self._open[key] = await self.open(load(job.service), job.conn_id)
+        if key not in self._open:
+            async with self._opening:
+                if key not in self._open:
+                    self._open[key] = await self.open(load(job.service), job.conn_id)
         return self._open[key]
 
     async def open(self, service: type[Service], conn_id: str | None = None) -> Service:

@@ -22,6 +22,10 @@ FEED_LIMIT = 16 * 1024 * 1024
 """Bytes of changes that are read at most."""
 
 
+FEED_TIMEOUT = 25.0
+"""Seconds after which a feed that says nothing is given up: a server that is well answers after 20."""
+
+
 class JobChanges(Feed):
     """The changes of the jobs of one server, over one connection."""
 
@@ -61,7 +65,7 @@ class JobChanges(Feed):
         return JobStatus(state=JobState.RUNNING, remote_state=word) if STATES[word] is JobState.RUNNING else None
 
     async def _call(self, call: requests.Call) -> dict[str, Any]:
-        return await self._service.call(call, self._base_url, shared=True, max_body=FEED_LIMIT)
+        return await self._service.call(call, self._base_url, shared=True, max_body=FEED_LIMIT, timeout=FEED_TIMEOUT)
 
     def __str__(self) -> str:
         return f"The feed of changes of DQOps ({self._base_url or self._conn_id})"

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -146,13 +147,20 @@ class Session:
 
 def read_extra(conn: Any) -> dict[str, Any]:
     """Return a connection's extra as a dict, without Airflow's detour through its supervisor."""
-    try:
-        extra = json.loads(conn.extra or "{}")
-    except ValueError:
-        extra = None
-    if not isinstance(extra, dict):
+    extra = _parse(conn.extra or "{}")
+    if extra is None:
         raise BadRequest(f"Airflow connection {conn.conn_id!r}: its extra is not a JSON object; correct it.")
-    return extra
+    return dict(extra)
+
+
+@lru_cache(maxsize=256)
+def _parse(text: str) -> dict[str, Any] | None:
+    """Parse a JSON object; once, because every request asks for it."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 _sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, Session] = WeakKeyDictionary()

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
@@ -59,7 +59,7 @@ class Request:
     verify: bool | str = True
     shared: bool = False
 
-    @property
+    @cached_property
     def full_url(self) -> str:
         """URL with the query, in ASCII."""
         url = quote(self.url, safe=_URL_CHARACTERS)
