@@ -253,7 +253,7 @@ async def test_change_that_is_lost_without_a_word(world: World) -> None:
     """Each job is the sentinel at some time; one that has ended without a word has all the others asked for."""
     world.hidden = lambda name, at: name in {"a", "b", "c"}
     lost = [world.add(name, 50, BAD) for name in "abc"]
-    tasks = await waiting(world, *lost, *many(world, 3), poll_interval=LONG)
+    tasks = await waiting(world, *many(world, 3), *lost, poll_interval=LONG)
     while len(world.ended) < 3:
         await world.until(world.clock.monotonic() + 60)
         assert world.clock.monotonic() < 24 * 3600

@@ -204,7 +204,7 @@ async def test_same_page_for_ever(google: Google) -> None:
     await google.follow_all("j0")
     at = [start for start, _ in google.lists]
     assert all(at.count(start) == 1 for start in at)
-    assert len(at) <= 20 * (25 / 2 + 2)
+    assert len(at) <= 20 * (35 / 2 + 2)
 
 
 async def test_jobs_of_one_name_elsewhere() -> None:
