@@ -24,7 +24,7 @@ from ork_provider.hub import Hub
 from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand, describe, describe_job, jobs_from_dicts
 from ork_provider.service import CONNECTIONS, Services
 from ork_provider.session import shared_session
-from ork_provider.waiting import ERROR, Clock, Journal, Policy, SystemClock, Watch, needed, wait
+from ork_provider.waiting import ERROR, TIMEOUT, Clock, Journal, Policy, SystemClock, Watch, needed, wait
 
 if TYPE_CHECKING:
     from ork_provider.session import Session
@@ -161,7 +161,8 @@ class JobTrigger(BaseTrigger):
         except Exception as exc:  # a bug of ours fails this task, with its traceback in the task's log
             self.log.exception("Waiting failed")
             return self._error(f"Waiting failed: {type(exc).__name__}: {exc}")
-        self.log.info("%s", outcome.message)
+        if len(plan.jobs) > 1 or outcome.verdict in (TIMEOUT, ERROR):  # the end of one job has been said
+            self.log.info("%s", outcome.message)
         if self.cancel_rest:
             outcome = await end_rest(outcome, services, clock=self.clock, log=self.log)
         return outcome.to_event()

@@ -72,8 +72,7 @@ class Hub:
 
     def refuse(self, key: Hashable, seconds: float) -> None:
         """Do without a poll for some time."""
-        if seconds > 0:
-            self._refused[key] = self.rules.clock.monotonic() + seconds
+        self._refused[key] = self.rules.clock.monotonic() + seconds
 
     def _is_refused(self, key: Hashable) -> bool:
         if key in self._refused and self._refused[key] <= self.rules.clock.monotonic():

@@ -10,8 +10,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, cast
 
-from ork_provider.errors import TryAgain
-from ork_provider.hub.scope import Scope, log
+from ork_provider.hub.scope import PASSING, Scope, log
 
 if TYPE_CHECKING:
     from ork_provider.hub.seat import Seat
@@ -62,9 +61,9 @@ class FeedScope(Scope):
             began = self.clock.monotonic()
             try:
                 await self._hear()
-            except TryAgain as exc:
+            except PASSING as exc:
                 self.live = False
-                await self.sit_out(exc)
+                await self.sit_out(exc, since=self.clock.monotonic())
             else:
                 pause = min(self.feed.interval, self.interval)
                 await self.clock.sleep(max(0.0, began + pause - self.clock.monotonic()))

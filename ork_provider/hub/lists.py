@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, cast
 
 from ork_provider.errors import TryAgain
-from ork_provider.hub.scope import Scope, log
-from ork_provider.waiting import limited
+from ork_provider.hub.scope import PASSING, Scope, log
+from ork_provider.waiting import TooLate, limited
 
 if TYPE_CHECKING:
     from ork_provider.hub.seat import Seat
@@ -58,20 +57,25 @@ class ListScope(Scope):
             self.round += 1
             try:
                 seen = await self._look()
-            except TryAgain as exc:
-                await self.sit_out(exc)
-                continue
-            self.good()
-            self._spread(seen)
-            took = self.clock.monotonic() - began
-            if await self.newcomer.wait(max(self.interval, took * LEISURE) - took):
-                await self.clock.sleep(max(0.0, began + self.interval * HURRY - self.clock.monotonic()))
+            except PASSING as exc:
+                await self.sit_out(exc, since=began)
+            else:
+                self.good()
+                self._spread(seen)
+                await self._rest(began)
 
     async def _look(self) -> dict[Hashable, Any]:
         try:
             return await limited(self.listing.look(self.seats.keys()), self.rules.look_limit, self.clock)
-        except asyncio.TimeoutError as exc:
+        except TooLate as exc:
             raise TryAgain(f"no whole list in {self.rules.look_limit:g} s") from exc
+
+    async def _rest(self, began: float) -> None:
+        """Wait until the next list is due; sooner for a newcomer, but never without a pause."""
+        took = self.clock.monotonic() - began
+        if await self.newcomer.wait(max(self.interval, took * LEISURE) - took):
+            hurried = began + max(self.interval * HURRY, took * LEISURE)
+            await self.clock.sleep(max(0.0, hurried - self.clock.monotonic()))
 
     def _spread(self, seen: dict[Hashable, Any]) -> None:
         """Tell each who waits what the list says of its job."""

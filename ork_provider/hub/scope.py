@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PASSING = (TryAgain, NoConnection, Unauthorized)
+"""Trouble of a shared poll that may pass; credentials that are wrong are said by each job's own ask."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
@@ -64,9 +67,10 @@ class Scope(ABC):
         self.newcomer = Bell(self.clock)
         self._intervals: dict[float, int] = {}
         self._trouble = Trouble(Policy(error_budget=float("inf"), backoff_cap=20.0), self.clock)
-        self._good_at = self.clock.monotonic()
+        self._trouble_since = 0.0
         self._task: asyncio.Task[None] | None = None
         self._said = False
+        self.refused = False
 
     @abstractmethod
     async def run(self) -> None:
@@ -106,7 +110,6 @@ class Scope(ABC):
         self._intervals[seat.poll_interval] = self._intervals.get(seat.poll_interval, 0) + 1
         if self._task is None and self.wanted:
             self._task = contextvars.Context().run(asyncio.create_task, self._run())
-            self._good_at = self.clock.monotonic()
         if self._task is not None:
             self.welcome(seat)
 
@@ -150,26 +153,27 @@ class Scope(ABC):
         try:
             await self.run()
         except BadRequest as exc:
-            self._refused(exc, self.rules.refused_for)
-        except Exception as exc:  # a bug of ours costs the sharing, not the jobs
-            log.exception("%s failed", self.shared)
-            self._refused(exc, self.rules.refused_for)
-
-    def _refused(self, exc: Exception, seconds: float) -> None:
-        if isinstance(exc, NoConnection | Unauthorized):  # each job's own ask will say so, and it may be mended soon
-            seconds = 0.0
-        elif isinstance(exc, OrkError):
             log.warning("%s is refused (%s); each job is asked for by itself", self.shared, exc)
-        self.hub.refuse(self.shared.key, seconds)
-        self.hub.close(self)
+        except Exception:  # a bug of ours costs the sharing, not the jobs
+            log.exception("%s failed; each job is asked for by itself", self.shared)
+        self.refused = True
         self._task = None
+        self.hub.refuse(self.shared.key, self.rules.refused_for)
+        self.hub.close(self)
         self.ask_one_by_one()
 
-    async def sit_out(self, exc: TryAgain) -> None:
-        """Wait after a poll that has failed; when that takes too long the jobs are asked for one by one meanwhile."""
-        pause = max(self._trouble.pause(exc), self.interval)
+    async def sit_out(self, exc: OrkError, *, since: float) -> None:
+        """Wait after a poll that has failed; when that takes too long the jobs are asked for one by one meanwhile.
+
+        :param since: when the trouble began, if this is its beginning
+        """
+        if not self.failing:
+            self._trouble_since = since
+        trouble = exc if isinstance(exc, TryAgain) else TryAgain(str(exc))
+        pause = max(self._trouble.pause(trouble), self.interval)
         patience = self.rules.throttled_patience if isinstance(exc, Throttled) else self.rules.patience
-        left = max(0.0, self._good_at + patience - self.clock.monotonic())
+        patience = max(patience, 1.5 * self.interval)  # another try comes first
+        left = max(0.0, self._trouble_since + patience - self.clock.monotonic())
         self.ask_one_by_one(fresh_only=True)
         await self.clock.sleep(min(pause, left))
         if pause >= left:
@@ -181,7 +185,6 @@ class Scope(ABC):
 
     def good(self) -> None:
         """Hear that a poll has worked."""
-        self._good_at = self.clock.monotonic()
         self._trouble.over()
         if self._said:
             self._said = False

@@ -63,6 +63,9 @@ class Seat:
 
     async def ask(self) -> JobStatus:
         """Say what the shared poll tells of the job; ask for the job itself where it tells nothing."""
+        if self.scope is not None and self.scope.refused:
+            self.leave()
+            self.taken = False  # until another one is allowed
         if not self.taken:
             await self._take()
         if self.fresh:
@@ -87,8 +90,9 @@ class Seat:
     async def _take(self) -> None:
         service = await self._services.join(self.job)
         shared = service.shared(self.job)
-        self.taken = True
-        if shared is not None and (scope := self._hub.scope(shared)) is not None:
+        scope = self._hub.scope(shared) if shared is not None else None
+        self.taken = shared is None or scope is not None
+        if shared is not None and scope is not None:
             self.name = shared.name(self.job)
             self.scope = scope
             scope.join(self)

@@ -9,7 +9,7 @@ have ended (``many.py``).
 from ork_provider.waiting.journal import Journal
 from ork_provider.waiting.many import ERROR, FAILED, SUCCESS, TIMEOUT, Outcome, Until, needed, wait
 from ork_provider.waiting.policy import Clock, Policy, SystemClock, Timer, Trouble, keep_trying
-from ork_provider.waiting.watch import FIRST_ASK, LONGEST_ASK, Alone, Ask, DeadlinePassed, Seat, Watch, limited
+from ork_provider.waiting.watch import FIRST_ASK, LONGEST_ASK, Alone, Ask, DeadlinePassed, Seat, TooLate, Watch, limited
 
 __all__ = [
     "ERROR",
@@ -28,6 +28,7 @@ __all__ = [
     "Seat",
     "SystemClock",
     "Timer",
+    "TooLate",
     "Trouble",
     "Until",
     "Watch",

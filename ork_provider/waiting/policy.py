@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Timer(Protocol):
     """What is due later."""
 
-    def cancel(self) -> None:
+    def cancel(self) -> object:
         """Let it not happen."""
         ...
 

@@ -33,6 +33,10 @@ class DeadlinePassed(Exception):
     """A job did not end before the deadline."""
 
 
+class TooLate(Exception):
+    """A call took longer than it may."""
+
+
 class Seat(Protocol):
     """The place from which one waiter asks for one job."""
 
@@ -81,14 +85,14 @@ async def cancel_tasks(*tasks: asyncio.Future[Any]) -> None:
 
 
 async def limited(call: Coroutine[Any, Any, T], seconds: float, clock: Clock) -> T:
-    """Return what a call returns; raise asyncio.TimeoutError if that takes longer."""
+    """Return what a call returns, or raise what it raises; TooLate if that takes longer."""
     calling = asyncio.ensure_future(call)
     alarm = asyncio.ensure_future(clock.sleep(max(0.0, seconds)))
     try:
         await asyncio.wait({calling, alarm}, return_when=asyncio.FIRST_COMPLETED)
         if calling.done():
             return calling.result()
-        raise asyncio.TimeoutError
+        raise TooLate
     finally:
         await cancel_tasks(calling, alarm)
 
@@ -167,7 +171,7 @@ class Watch:
             return await seat.ask()
         try:
             return await limited(seat.ask(), limit, self.clock)
-        except asyncio.TimeoutError:
+        except TooLate:
             raise DeadlinePassed from None
 
     async def _hear(self, job: Job, status: JobStatus, trouble: Trouble) -> None:

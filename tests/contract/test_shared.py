@@ -121,7 +121,6 @@ async def test_jobs_that_have_ended_already(waiting: Waiting) -> None:
     assert time.monotonic() - began < LATE
 
 
-@pytest.mark.xfail(strict=True, reason="the end is said twice: by the journal and by the outcome's sentence")
 async def test_log_of_one_job(bigquery: Waiting, capsys: pytest.CaptureFixture[str]) -> None:
     """A job that is seen in each of its states is four lines in its task's log at most."""
     await bigquery.run([bigquery.seed("other", 1.5), bigquery.seed("job", 1.5)])

@@ -270,7 +270,6 @@ async def test_deadline(world: World) -> None:
     await nothing_left(world)
 
 
-@pytest.mark.xfail(strict=True, reason="a TimeoutError of the ask itself counts as the deadline's")
 async def test_timeout_error_of_an_ask_is_no_deadline(world: World) -> None:
     """An ask that ends with a TimeoutError that nobody meant is a bug, not a deadline that has passed."""
     world.ask_trouble = lambda name, at: asyncio.TimeoutError("a library's own")
