@@ -41,6 +41,10 @@ PROGRESS_INTERVAL = 30.0
 """Least seconds between two ``ork_progress`` XComs: each costs the triggerer's one channel 10 ms."""
 
 
+PUSHES = 4
+"""Triggers that push at a time; the others do so when there is news again: events go through the same channel."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """A trigger's kwargs, read and checked."""
@@ -258,8 +262,11 @@ class JobTrigger(BaseTrigger):
         return None if state is None else str(getattr(state, "value", state))
 
     async def _tell_progress(self, job: Job, status: JobStatus) -> None:
-        """Push ``ork_progress`` when something has changed, and not too often."""
-        if self.task_instance is None or self._watch is None:
+        """Push ``ork_progress`` when something has changed, and not too often.
+
+        How a single job has ended is in the event that follows, and that it runs, without another word, is no news.
+        """
+        if self.task_instance is None or self._watch is None or (len(self.jobs) == 1 and status.state.final):
             return
         at, told = self._progress
         now = self.clock.monotonic()
@@ -269,10 +276,17 @@ class JobTrigger(BaseTrigger):
             str(job): {"state": s.remote_state or s.state.value, "message": s.message}
             for job, s in self._watch.heard.items()
         }
-        if words == told:
+        if told is None and not status.message and len(self.jobs) == 1:
+            self._progress = (at, words)
+            return
+        if words == told or len(_pushing) >= PUSHES:
             return
         self._progress = (now, words)
-        await self._push_progress(words)
+        _pushing.add(id(self))
+        try:
+            await self._push_progress(words)
+        finally:
+            _pushing.discard(id(self))
 
     async def _push_progress(self, words: dict[str, Any]) -> None:
         from airflow.sdk.execution_time.comms import SetXCom
@@ -299,6 +313,9 @@ class JobsTrigger(JobTrigger):
     classpath: ClassVar[str] = "ork_provider.trigger.JobsTrigger"
     connection_defaults: ClassVar[Mapping[str, Any]] = CONNECTIONS
 
+
+_pushing: set[int] = set()
+"""Triggers that push their progress at this moment."""
 
 _killing: set[asyncio.Task[None]] = set()
 """Kills under way, kept from the garbage collector."""

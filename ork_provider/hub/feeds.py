@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, cast
 
-from ork_provider.hub.scope import PASSING, Scope, log
+from ork_provider.hub.scope import ASKS_PER_SECOND, PASSING, Scope, log
 
 if TYPE_CHECKING:
     from ork_provider.hub.seat import Seat
@@ -46,7 +46,7 @@ class FeedScope(Scope):
             self._sentinel = None
             if status.state.final:
                 self._ask_all()
-        if self.live and self.running:
+        if self.live and self.running and not seat.unsettled:
             seat.told = status
 
     def missed(self, seat: Seat) -> None:
@@ -57,7 +57,7 @@ class FeedScope(Scope):
 
     async def run(self) -> None:
         """See Scope."""
-        while True:
+        while self.goes_on:
             began = self.clock.monotonic()
             try:
                 await self._hear()
@@ -91,7 +91,7 @@ class FeedScope(Scope):
 
     def _ask_all(self) -> None:
         for seat in self.each():
-            seat.must_ask(within=self.interval)
+            seat.must_ask(within=self.soon if seat.fresh else max(self.interval, self.size / ASKS_PER_SECOND))
 
     def _tell(self, seat: Seat, raw: Any) -> None:
         try:

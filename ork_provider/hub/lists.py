@@ -51,7 +51,7 @@ class ListScope(Scope):
 
     async def run(self) -> None:
         """See Scope."""
-        while True:
+        while self.goes_on:
             began = self.clock.monotonic()
             self.newcomer.rung = False
             self.round += 1
@@ -60,8 +60,9 @@ class ListScope(Scope):
             except PASSING as exc:
                 await self.sit_out(exc, since=began)
             else:
+                recovered = self.failing
                 self.good()
-                self._spread(seen)
+                self._spread(seen, anew=recovered)
                 await self._rest(began)
 
     async def _look(self) -> dict[Hashable, Any]:
@@ -77,15 +78,18 @@ class ListScope(Scope):
             hurried = began + max(self.interval * HURRY, took * LEISURE)
             await self.clock.sleep(max(0.0, hurried - self.clock.monotonic()))
 
-    def _spread(self, seen: dict[Hashable, Any]) -> None:
-        """Tell each who waits what the list says of its job."""
+    def _spread(self, seen: dict[Hashable, Any], *, anew: bool) -> None:
+        """Tell each who waits what the list says of its job.
+
+        :param anew: the first list after trouble; who is not in it may have ended meanwhile
+        """
         for name, seats in self.seats.items():
             raw = seen.get(name)
             for seat in seats:
                 if raw is not None:
                     self._tell(seat, raw)
                 elif seat.since < self.round:
-                    seat.must_ask()
+                    seat.must_ask(within=self.interval if anew else 0.0, anew=anew)
 
     def _tell(self, seat: Seat, raw: Any) -> None:
         if seat.told is not None and seat.raw == raw:

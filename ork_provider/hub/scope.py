@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ASKS_PER_SECOND = 100.0
+"""How many jobs are asked for when all are."""
+
 PASSING = (TryAgain, NoConnection, Unauthorized)
 """Trouble of a shared poll that may pass; credentials that are wrong are said by each job's own ask."""
 
@@ -84,7 +87,12 @@ class Scope(ABC):
     @property
     def running(self) -> bool:
         """Whether the shared poll is going on."""
-        return self._task is not None
+        return self._task is not None and not self._task.done()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the task that runs is still the scope's own."""
+        return self._task is asyncio.current_task()
 
     @property
     def failing(self) -> bool:
@@ -95,6 +103,11 @@ class Scope(ABC):
     def interval(self) -> float:
         """Seconds between two polls: the rule's, or the shortest that a waiter has asked for."""
         return min((self.rules.interval, *self._intervals))
+
+    @property
+    def soon(self) -> float:
+        """Seconds within which all who have heard nothing yet ask for their jobs: for a few that is at once."""
+        return min(self.interval, self.size / ASKS_PER_SECOND)
 
     def each(self) -> Iterator[Seat]:
         """Go through all seats."""
@@ -108,9 +121,9 @@ class Scope(ABC):
         self.seats.setdefault(seat.name, set()).add(seat)
         self.size += 1
         self._intervals[seat.poll_interval] = self._intervals.get(seat.poll_interval, 0) + 1
-        if self._task is None and self.wanted:
+        if not self.running and self.wanted and not self.refused:
             self._task = contextvars.Context().run(asyncio.create_task, self._run())
-        if self._task is not None:
+        if self.running:
             self.welcome(seat)
 
     @abstractmethod
@@ -174,7 +187,8 @@ class Scope(ABC):
         patience = self.rules.throttled_patience if isinstance(exc, Throttled) else self.rules.patience
         patience = max(patience, 1.5 * self.interval)  # another try comes first
         left = max(0.0, self._trouble_since + patience - self.clock.monotonic())
-        self.ask_one_by_one(fresh_only=True)
+        if not isinstance(exc, Throttled):
+            self.ask_one_by_one(fresh_only=True)
         await self.clock.sleep(min(pause, left))
         if pause >= left:
             if not self._said:
@@ -191,7 +205,7 @@ class Scope(ABC):
             log.info("%s works again", self.shared)
 
     def ask_one_by_one(self, *, fresh_only: bool = False) -> None:
-        """Let those who wait ask themselves: who has heard nothing yet at once, the others within their interval."""
+        """Let those who wait ask themselves: who has heard nothing yet soon, the others within their interval."""
         for seat in self.each():
             if seat.fresh or not fresh_only:
-                seat.must_ask(within=seat.poll_interval)
+                seat.must_ask(within=self.soon if seat.fresh else seat.poll_interval)

@@ -23,12 +23,14 @@ class Seat:
 
     ``told`` is what the shared poll says of the job at present: while it stands, asking costs nothing. It is None
     where the job has to be asked for itself: it is not in the list, or no longer; the poll is in trouble; its
-    service has none. ``fresh`` is a seat that waits for the first word.
+    service has none. ``fresh`` is a seat that waits for the first word, ``unsettled`` one that knows only that
+    something has happened to its job.
     """
 
     __slots__ = (
         "_bell",
         "_hub",
+        "_joined",
         "_services",
         "_timer",
         "_turns",
@@ -41,6 +43,7 @@ class Seat:
         "since",
         "taken",
         "told",
+        "unsettled",
     )
 
     def __init__(self, hub: Hub, job: Job, services: Services, poll_interval: float) -> None:
@@ -53,6 +56,8 @@ class Seat:
         self.since = 0
         self.told: JobStatus | None = None
         self.raw: Any = None
+        self.unsettled = False
+        self._joined = False
         self._hub = hub
         self._services = services
         self._bell = Bell(hub.rules.clock)
@@ -69,7 +74,7 @@ class Seat:
         if not self.taken:
             await self._take()
         if self.fresh:
-            await self._bell.wait(self._hub.rules.first_word)
+            await self._bell.wait(self._hub.rules.first_word * random.uniform(1, 1.5))
             self.fresh = False
         self._bell.rung = False
         if self.told is not None and (self.told.state.final or (self.scope is not None and self.scope.running)):
@@ -88,7 +93,8 @@ class Seat:
             self.scope = None
 
     async def _take(self) -> None:
-        service = await self._services.join(self.job)
+        service = await (self._services.of if self._joined else self._services.join)(self.job)
+        self._joined = True
         shared = service.shared(self.job)
         scope = self._hub.scope(shared) if shared is not None else None
         self.taken = shared is None or scope is not None
@@ -114,16 +120,22 @@ class Seat:
     def tell(self, status: JobStatus) -> None:
         """Hear how the job is; the waiter is woken if that is news."""
         known, self.told = self.told, status
+        self.unsettled = False
         if self.fresh or known is None or _words(known) != _words(status):
             self._ring()
 
-    def must_ask(self, within: float = 0.0) -> None:
-        """Hear that the job has to be asked for itself, now or at a random moment within some seconds."""
+    def must_ask(self, within: float = 0.0, *, anew: bool = False) -> None:
+        """Hear that the job has to be asked for itself, now or at a random moment within some seconds.
+
+        :param anew: also if it is asked for by itself already
+        """
         self._turns += 1  # an answer that is on its way is older than this
-        if self.told.state.final if self.told else not self.fresh:
-            return  # it has ended; or it is asked for anyway
+        if self.told is not None and self.told.state.final:
+            return
+        if self.told is None and not self.fresh and self._timer is None and not anew:
+            return  # it is asked for anyway
         self.told = self.raw = None
-        if self.fresh or not within:
+        if not within:
             self._ring()
         elif self._timer is None:
             self._timer = self._hub.rules.clock.call_later(random.uniform(0, within), self._ring)
@@ -131,6 +143,7 @@ class Seat:
     def changed(self) -> None:
         """Hear that something has happened to the job, but not what."""
         self.told = self.raw = None
+        self.unsettled = True
         self._ring()
 
     def _ring(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -26,13 +27,14 @@ class Journal:
         self.clock = clock
         self.started = clock.monotonic()
         self._beats = 0
+        self._stretch = random.uniform(1.0, 1.1)  # a thousand that have started together do not speak together
         self._said_at = self.started
         self._last: dict[Job, tuple[str, str, float]] = {}
 
     @property
     def silence(self) -> float:
         """Seconds until the next sign of life is due."""
-        return max(1.0, self._said_at + self.HEARTBEATS[self._beats] - self.clock.monotonic())
+        return max(1.0, self._said_at + self.HEARTBEATS[self._beats] * self._stretch - self.clock.monotonic())
 
     def start(self, jobs: Sequence[Job], policy: Policy, deadline: datetime | None) -> None:
         """Say what is waited for."""

@@ -188,7 +188,8 @@ async def test_feed_that_hangs_at_first(world: World) -> None:
     """A newcomer does not wait for the position of a feed for longer than `first_word`."""
     world.list_trouble = lambda place, at: "hang"
     await world.hub.seat(world.add("t", -1), world.services, 10).ask()
-    assert world.times("t") == [world.hub.rules.first_word]
+    (asked,) = world.times("t")
+    assert world.hub.rules.first_word <= asked <= 1.5 * world.hub.rules.first_word
 
 
 # A server that forgets ---------------------------------------------------------------------------

@@ -43,7 +43,7 @@ async def test_refused_list(world: World, caplog: pytest.LogCaptureFixture) -> N
     await world.follow_all(*many(world))
     assert len(world.looks) == 1
     for i in range(50):
-        assert world.times(f"t{i}")[0] <= 2 * LATENCY
+        assert world.times(f"t{i}")[0] <= 0.5 + 2 * LATENCY
         assert by_turns(world, f"t{i}")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "403: no permission to list" in caplog.text
@@ -228,7 +228,8 @@ async def test_first_word(world: World) -> None:
     world.list_trouble = lambda place, at: "hang"
     ask = asyncio.create_task(world.hub.seat(world.add("t", -1), world.services, 10).ask())
     await ask
-    assert world.times("t") == [world.hub.rules.first_word]
+    (asked,) = world.times("t")
+    assert world.hub.rules.first_word <= asked <= 1.5 * world.hub.rules.first_word
 
 
 async def test_list_that_hangs_is_given_up(world: World) -> None:
