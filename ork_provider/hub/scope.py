@@ -87,7 +87,7 @@ class Scope(ABC):
     @property
     def running(self) -> bool:
         """Whether the shared poll is going on."""
-        return self._task is not None and not self._task.done()
+        return self._task is not None
 
     @property
     def goes_on(self) -> bool:
@@ -123,6 +123,7 @@ class Scope(ABC):
         self._intervals[seat.poll_interval] = self._intervals.get(seat.poll_interval, 0) + 1
         if not self.running and self.wanted and not self.refused:
             self._task = contextvars.Context().run(asyncio.create_task, self._run())
+            self._task.add_done_callback(self._ended)
         if self.running:
             self.welcome(seat)
 
@@ -169,6 +170,11 @@ class Scope(ABC):
             log.warning("%s is refused (%s); each job is asked for by itself", self.shared, exc)
         except Exception:  # a bug of ours costs the sharing, not the jobs
             log.exception("%s failed; each job is asked for by itself", self.shared)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Let nobody wait for a poll that has ended, however it has, unless it was stopped on purpose."""
+        if self._task is not task:
+            return
         self.refused = True
         self._task = None
         self.hub.refuse(self.shared.key, self.rules.refused_for)

@@ -263,3 +263,35 @@ async def test_lists_that_fail_at_random(world: World) -> None:
     await world.follow_all(*jobs)
     assert len(world.asks) <= 250
     assert max(world.delay(job.name) for job in jobs) <= 40
+
+
+async def test_list_that_works_again(world: World) -> None:
+    """Who has to ask, and would do so much later, does so when a list works again that its job is not in."""
+    world.list_trouble = lambda place, at: BUSY if 20 < at < 34 else None
+    jobs = many(world, 50, end=33)
+    await world.follow_all(*jobs, poll_interval=600)
+    works = min(look.start for look in world.looks if look.start >= 34)
+    assert max(world.delay(job.name) for job in jobs) <= works - 33 + INTERVAL + 3 * LATENCY
+
+
+async def test_throttled_first_list(world: World) -> None:
+    """A first list that comes too often for the service does not send a thousand to it at once."""
+    world.list_trouble = lambda place, at: Throttled("429", retry_after=8.0) if at < 5 else None
+    jobs = many(world, 200)
+    await world.follow_all(*jobs)
+    assert min(ask.start for ask in world.asks) > 8
+
+
+async def test_poll_that_dies(world: World) -> None:
+    """A poll whose task has been cancelled from outside leaves nobody waiting for it for ever."""
+    job = world.add("t", 100)
+    waiting = asyncio.create_task(world.follow(job))
+    await world.until(10)
+    (scope,) = world.hub.scopes.values()
+    assert scope._task is not None
+    scope._task.cancel()
+    later = world.add("later", 100)
+    await world.follow(later)
+    await waiting
+    assert world.delay("t") <= 11 + 3 * LATENCY
+    assert world.delay("later") <= 11 + 3 * LATENCY
