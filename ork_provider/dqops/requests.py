@@ -119,11 +119,6 @@ def get_job(job_id: str) -> Call:
     return "GET", f"api/jobs/jobs/{quote(job_id, safe='')}", {}, None
 
 
-def get_last_change() -> Call:
-    """Return the request that asks for the number of the newest change of a job."""
-    return "GET", "api/jobs/jobs", {}, None
-
-
 def get_changes(since: int) -> Call:
     """Return the request that waits for changes of jobs that are newer than a number, for 20 seconds at most."""
     return "GET", f"api/jobs/jobchangessince/{since}", {}, None

@@ -37,6 +37,7 @@ class Hub:
     def __init__(self, interval: float = SHARED_POLL_INTERVAL, clock: Clock | None = None) -> None:
         self.rules = Rules(interval=interval, clock=clock or SystemClock())
         self.scopes: dict[Hashable, Scope] = {}
+        self.said: set[Hashable] = set()
         self._refused: dict[Hashable, float] = {}
 
     @classmethod
@@ -72,7 +73,15 @@ class Hub:
 
     def refuse(self, key: Hashable, seconds: float) -> None:
         """Do without a poll for some time."""
-        self._refused[key] = self.rules.clock.monotonic() + seconds
+        now = self.rules.clock.monotonic()
+        self._refused = {known: until for known, until in self._refused.items() if until > now}
+        self._refused[key] = now + seconds
+
+    def has_said(self, key: Hashable) -> bool:
+        """Whether it has been said that a poll is refused; from now on it has."""
+        said = key in self.said
+        self.said.add(key)
+        return said
 
     def _is_refused(self, key: Hashable) -> bool:
         if key in self._refused and self._refused[key] <= self.rules.clock.monotonic():

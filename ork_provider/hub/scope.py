@@ -71,6 +71,7 @@ class Scope(ABC):
         self._intervals: dict[float, int] = {}
         self._trouble = Trouble(Policy(error_budget=float("inf"), backoff_cap=20.0), self.clock)
         self._trouble_since = 0.0
+        self._pause_until = 0.0
         self._task: asyncio.Task[None] | None = None
         self._said = False
         self.refused = False
@@ -118,6 +119,7 @@ class Scope(ABC):
 
     def join(self, seat: Seat) -> None:
         """Take a waiter in."""
+        seat.since, seat.unsettled = 0, False  # what another scope has left
         self.seats.setdefault(seat.name, set()).add(seat)
         self.size += 1
         self._intervals[seat.poll_interval] = self._intervals.get(seat.poll_interval, 0) + 1
@@ -151,6 +153,8 @@ class Scope(ABC):
         if self._task is not None:
             self._task.cancel()
             self._task = None
+            if self.failing:  # the next one who comes leaves the service alone for as long
+                self.hub.refuse(self.shared.key, self._pause_until - self.clock.monotonic())
             self.ask_one_by_one()
 
     @abstractmethod
@@ -167,7 +171,8 @@ class Scope(ABC):
         try:
             await self.run()
         except BadRequest as exc:
-            log.warning("%s is refused (%s); each job is asked for by itself", self.shared, exc)
+            level = logging.DEBUG if self.hub.has_said(self.shared.key) else logging.WARNING
+            log.log(level, "%s is refused (%s); each job is asked for by itself", self.shared, exc)
         except Exception:  # a bug of ours costs the sharing, not the jobs
             log.exception("%s failed; each job is asked for by itself", self.shared)
 
@@ -190,6 +195,7 @@ class Scope(ABC):
             self._trouble_since = since
         trouble = exc if isinstance(exc, TryAgain) else TryAgain(str(exc))
         pause = max(self._trouble.pause(trouble), self.interval)
+        self._pause_until = self.clock.monotonic() + pause
         patience = self.rules.throttled_patience if isinstance(exc, Throttled) else self.rules.patience
         patience = max(patience, 1.5 * self.interval)  # another try comes first
         left = max(0.0, self._trouble_since + patience - self.clock.monotonic())
@@ -206,6 +212,7 @@ class Scope(ABC):
     def good(self) -> None:
         """Hear that a poll has worked."""
         self._trouble.over()
+        self.hub.said.discard(self.shared.key)
         if self._said:
             self._said = False
             log.info("%s works again", self.shared)

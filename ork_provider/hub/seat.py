@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from ork_provider.errors import NotFound
+from ork_provider.errors import NotFound, TryAgain
 from ork_provider.hub.bell import Bell
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Seat:
         "job",
         "name",
         "poll_interval",
+        "put_off",
         "raw",
         "scope",
         "since",
@@ -57,6 +58,7 @@ class Seat:
         self.told: JobStatus | None = None
         self.raw: Any = None
         self.unsettled = False
+        self.put_off = False
         self._joined = False
         self._hub = hub
         self._services = services
@@ -107,10 +109,12 @@ class Seat:
         turn = self._turns
         try:
             status = await self._services.check(self.job)
-        except NotFound:
-            if self.scope is not None:
+        except TryAgain as exc:
+            self.put_off = True
+            if isinstance(exc, NotFound) and self.scope is not None:
                 self.scope.missed(self)
             raise
+        self.put_off = False
         if self.scope is not None and turn == self._turns:
             self.scope.answered(self, status)
         return status
@@ -134,6 +138,8 @@ class Seat:
             return
         if self.told is None and not self.fresh and self._timer is None and not anew:
             return  # it is asked for anyway
+        if anew and self.put_off:
+            return  # its service has asked for a pause, or needs one
         self.told = self.raw = None
         if not within:
             self._ring()

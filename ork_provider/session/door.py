@@ -33,6 +33,11 @@ REQUEST_TIMEOUT = 30.0
 CONNECT_TIMEOUT = 10.0
 MAX_BODY = 1024 * 1024
 CONNECTIONS_PER_HOST = 64
+QUEUE_TIMEOUT = 60.0
+"""Seconds that a request waits for its turn."""
+
+KEEP_ALIVE = 75.0
+"""Seconds for which an idle connection is kept: longer than from one poll to the next."""
 
 QUOTED = 500
 """Characters of a refused answer that an error message quotes."""
@@ -193,7 +198,7 @@ class AiohttpDoor:
     """The triggerer's door: one session, its connections kept open between polls.
 
     A host has ``CONNECTIONS_PER_HOST`` requests at a time; the others queue, and their time begins when they are
-    sent. A shared poll does not queue.
+    sent. Only those queue who ask for one job.
     """
 
     def __init__(self) -> None:
@@ -202,10 +207,18 @@ class AiohttpDoor:
 
     async def send(self, request: Request) -> Response:
         """See Door."""
-        if request.shared:
+        if request.shared or request.method != "GET":  # what starts or cancels a job does not wait for those who ask
             return await self._send(request)
-        async with self._queue(request.url):
+        queue = self._queue(request.url)
+        try:
+            await (asyncio.wait_for(queue.acquire(), QUEUE_TIMEOUT) if queue.locked() else queue.acquire())
+        except asyncio.TimeoutError as exc:
+            message = f"{request}: {CONNECTIONS_PER_HOST} requests to this host took longer than {QUEUE_TIMEOUT:g} s"
+            raise TryAgain(message, processed=False) from exc
+        try:
             return await self._send(request)
+        finally:
+            queue.release()
 
     def _queue(self, url: str) -> asyncio.Semaphore:
         host = "/".join(url.split("/", 3)[:3])
@@ -245,7 +258,7 @@ class AiohttpDoor:
         import aiohttp
 
         if self._session is None or self._session.closed:
-            connector = aiohttp.TCPConnector(limit=0)
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=60)
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
 

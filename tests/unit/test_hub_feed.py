@@ -113,7 +113,7 @@ async def test_single_ask_that_fails(world: World) -> None:
     await world.follow(world.add("t", 60), poll_interval=LONG)
     assert world.delay("t") <= LATE
     good = [at for at in world.times("t") if at >= 8]
-    assert len(good) == 1
+    assert len(good) <= 1
 
 
 # Trouble -----------------------------------------------------------------------------------------

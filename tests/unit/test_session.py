@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -121,7 +121,7 @@ async def test_both_doors_send_the_same(server: Echo, request_: Request) -> None
     seen = []
     for made in (HttpxDoor(), AiohttpDoor()):
         server.clear_log()
-        await made.send(Request(**{**request_.__dict__, "url": server.url + request_.url}))
+        await made.send(replace(request_, url=server.url + request_.url))
         await made.close()
         (got,) = server.requests
         headers = {name: value for name, value in got.headers.items() if name not in OWN_HEADERS}
