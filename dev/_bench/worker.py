@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from _bench.cloud import write_key
 from ork_provider.testing import FakeBigQuery
 from ork_provider.testing.local_airflow import LocalAirflow
 
@@ -42,22 +43,7 @@ def measure() -> int:
 
 def _connections(bigquery: FakeBigQuery, scratch: Path) -> dict[str, str]:
     """Return both connections, and where Google's client library looks for an emulator."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    account = {
-        "type": "service_account",
-        "project_id": "ork-sandbox",
-        "private_key_id": "bench",
-        "private_key": key.decode(),
-        "client_email": "bench@ork-sandbox.iam.gserviceaccount.com",
-        "token_uri": f"{bigquery.url}/token",
-    }
-    path = scratch / "key.json"
-    path.write_text(json.dumps(account))
+    path = write_key(scratch / "key.json", f"{bigquery.url}/token")
     extra = {"key_path": str(path), "project": "ork-sandbox", "api_endpoints": {"bigquery": bigquery.url}}
     with_key = json.dumps({"conn_type": "google_cloud_platform", "extra": extra})
     return {

@@ -143,7 +143,7 @@ class World(Service):
     @classmethod
     async def open(cls, session: Session, **connection: Any) -> Service:
         """See Service."""
-        raise NotImplementedError
+        raise AssertionError("nobody asks this of it")
 
     async def check(self, job: Thing) -> JobStatus:
         """See Service; the answer is as old as the question."""
@@ -158,11 +158,11 @@ class World(Service):
 
     async def submit(self, job: Any, request: Mapping[str, Any]) -> Job:
         """See Service."""
-        raise NotImplementedError
+        raise AssertionError("nobody asks this of it")
 
     async def cancel(self, job: Any) -> None:
         """See Service."""
-        raise NotImplementedError
+        raise AssertionError("nobody asks this of it")
 
     async def called(
         self, calls: list[Call], name: str, trouble: Callable[[str, float], Trouble], latency: float | None = None
