@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.connection import Connection
     from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-    from ork_provider.testing.supervisor import Answers
+    from ork_provider.testing.supervisor import Answers, FakeSupervisor
 
 DEFAULT_TI: Any = object()
 _ID = 1
@@ -66,15 +66,13 @@ async def run_trigger(
 
     Raises `TimeoutError` when the trigger is not at its end after `timeout` seconds.
     """
-    from airflow.sdk.execution_time.supervisor import set_supervisor_comms
-
     from ork_provider.testing.supervisor import FakeSupervisor
 
     if ti is DEFAULT_TI:
         ti = task_instance()
     supervisor = FakeSupervisor(ti, connections, task_state, answers)
     result = TriggerResult(xcoms=supervisor.xcoms, messages=supervisor.messages)
-    with set_supervisor_comms(supervisor):
+    with _supervised_by(supervisor):
         runner, task = _started(rebuilt(trigger), ti, result)
         begin = time.monotonic()
         with _cancelled_after(task, kill_after, cancel_after):
@@ -83,6 +81,33 @@ async def run_trigger(
     result.events = [_as_sent(entry) for entry in runner.events]
     result.xcoms = supervisor.xcoms
     return result
+
+
+_supervisors: list[FakeSupervisor] = []
+_outermost = ExitStack()
+
+
+@contextmanager
+def _supervised_by(supervisor: FakeSupervisor) -> Iterator[None]:
+    """Let triggers talk to a supervisor; of several at a time it is the last one's, and none is left behind.
+
+    Airflow's own `set_supervisor_comms` puts back what it has found, which may be that of a run that has ended.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.supervisor import set_supervisor_comms
+
+    if not _supervisors:
+        _outermost.enter_context(set_supervisor_comms(supervisor))
+    _supervisors.append(supervisor)
+    setattr(task_runner, "SUPERVISOR_COMMS", supervisor)  # noqa: B010 - typed as another class
+    try:
+        yield
+    finally:
+        _supervisors.remove(supervisor)
+        if _supervisors:
+            setattr(task_runner, "SUPERVISOR_COMMS", _supervisors[-1])  # noqa: B010
+        else:
+            _outermost.close()
 
 
 def _started(trigger: BaseTrigger, ti: Any, result: TriggerResult) -> tuple[TriggerRunner, asyncio.Task[None]]:

@@ -149,7 +149,7 @@ def test_progress_is_in_the_log(dataproc: FakeDataproc, capfd: pytest.CaptureFix
     """While a job runs its message is the progress of its YARN applications."""
     dataproc.script("main.py", DataprocOutcome(0.0, 60))
     with pytest.raises(TimedOut):
-        Task().run(run_job(timeout=0.3))
+        Task().run(run_job(timeout=2))
     assert re.search(r"is RUNNING after \d+ s: Spark Pi \d+ %", capfd.readouterr().out)
 
 

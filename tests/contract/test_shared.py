@@ -179,7 +179,6 @@ async def test_some_jobs_cannot_be_asked_for(waiting: Waiting) -> None:
     results = await waiting.run([waiting.seed(f"job-{i}", 1.0) for i in range(18)])
     assert time.monotonic() - began < 1.1 + LATE
     assert set(states(results)) == {"succeeded"}
-    assert not stuck.done()
     stuck.cancel()
     await asyncio.gather(stuck, return_exceptions=True)
 

@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from airflow.sdk.execution_time.supervisor import set_supervisor_comms
-
 from ork_provider.bigquery import BigQueryJob, BigQueryJobTrigger
 from ork_provider.cloud_run import CloudRunJob, CloudRunJobTrigger
 from ork_provider.dataproc import DataprocBatchJob, DataprocBatchTrigger, DataprocJob, DataprocJobTrigger
@@ -29,8 +27,6 @@ from ork_provider.testing import (
     run_trigger,
 )
 from ork_provider.testing.google_connection import PROJECT, REGION
-from ork_provider.testing.supervisor import FakeSupervisor
-from ork_provider.testing.trigger_runner import task_instance
 from ork_provider.trigger import JobTrigger
 
 PLACE = {"project": PROJECT, "region": REGION}
@@ -166,6 +162,5 @@ class Waiting:
 
 
 async def run_together(*runs: Awaitable[TriggerResult]) -> list[TriggerResult]:
-    """Run triggers in this event loop; whatever each of them sets as its supervisor, none is left at the end."""
-    with set_supervisor_comms(FakeSupervisor(task_instance())):
-        return list(await asyncio.gather(*runs))
+    """Run triggers in this event loop."""
+    return list(await asyncio.gather(*runs))
