@@ -179,6 +179,7 @@ def test_sql_changed_between_two_tries(airflow: LocalAirflow, bigquery: FakeBigQ
     bigquery.script("changed_between_tries', 1", Outcome(running=90, rows=[{"n": 1}]))
     bigquery.script("changed_between_tries', 2", Outcome(running=1, rows=[{"n": 2}]))
     bigquery.fail(Fault.status(503), on="GET */jobs/airflow_changed_between_tries_*", nth=2, times=-1)
+    bigquery.fail(Fault.status(503), on="GET */projects/*/jobs", times=-1)
     run_id = airflow.trigger_dag("changed_between_tries")
     airflow.wait_task("changed_between_tries", run_id, "query", "up_for_retry")
     bigquery.heal()
