@@ -40,7 +40,6 @@ SUPERVISOR_TIMEOUT = 10.0
 PROGRESS_INTERVAL = 30.0
 """Least seconds between two ``ork_progress`` XComs: each costs the triggerer's one channel 10 ms."""
 
-
 PUSHES = 4
 """Triggers that push at a time; the others do so when there is news again: events go through the same channel."""
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 FEED_LIMIT = 16 * 1024 * 1024
 """Bytes of changes that are read at most."""
 
-
 FEED_TIMEOUT = 25.0
 """Seconds after which a feed that says nothing is given up: a server that is well answers after 20."""
 
@@ -62,8 +61,8 @@ class JobChanges(Feed):
         word, whole = told["status"], told.get("updatedModel")
         if whole and whole["status"] == word and _name(whole) == _name(told):
             status = read_job(whole)
-            is_gate = status.state is JobState.SUCCEEDED and status.stats.get("job_type") == "run_checks"
-            return None if is_gate and "highest_severity" not in status.stats else status
+            ran_checks = status.state is JobState.SUCCEEDED and status.stats.get("job_type") == "run_checks"
+            return None if ran_checks and "highest_severity" not in status.stats else status
         return JobStatus(state=JobState.RUNNING, remote_state=word) if STATES[word] is JobState.RUNNING else None
 
     async def _call(self, call: requests.Call) -> dict[str, Any]:

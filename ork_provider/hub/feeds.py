@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, cast
 
-from ork_provider.hub.scope import ASKS_PER_SECOND, PASSING, Scope, log
+from ork_provider.hub.scope import ASKS_PER_SECOND, PASSING, Scope
 
 if TYPE_CHECKING:
     from ork_provider.hub.seat import Seat
@@ -94,11 +94,7 @@ class FeedScope(Scope):
             seat.must_ask(within=self.soon if seat.fresh else max(self.interval, self.size / ASKS_PER_SECOND))
 
     def _tell(self, seat: Seat, raw: Any) -> None:
-        try:
-            status = self.feed.read(raw)
-        except Exception as exc:  # one odd change is the trouble of its own job only
-            log.debug("%s: %r in the feed cannot be read: %r", self.shared, raw, exc)
-            status = None
+        status = self.read(raw)
         if status is None:
             seat.changed()
         else:

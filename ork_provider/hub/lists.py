@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, cast
 
 from ork_provider.errors import TryAgain
-from ork_provider.hub.scope import PASSING, Scope, log
+from ork_provider.hub.scope import PASSING, Scope
 from ork_provider.waiting import TooLate, limited
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 HURRY = 0.25
 """Share of the interval after which the next list is made for a newcomer, who has heard nothing yet."""
-
 
 LEISURE = 1.25
 """From one list to the next it takes at least so many times as long as the list itself."""
@@ -94,11 +93,7 @@ class ListScope(Scope):
     def _tell(self, seat: Seat, raw: Any) -> None:
         if seat.told is not None and seat.raw == raw:
             return
-        try:
-            status = self.listing.read(raw)
-        except Exception as exc:  # one odd entry is the trouble of its own job only
-            log.debug("%s: %r in the list cannot be read: %r", self.shared, raw, exc)
-            status = None
+        status = self.read(raw)
         if status is None:
             seat.must_ask()
             return

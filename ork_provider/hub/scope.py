@@ -8,7 +8,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ork_provider.errors import BadRequest, NoConnection, OrkError, Throttled, TryAgain, Unauthorized
 from ork_provider.hub.bell import Bell
@@ -164,6 +164,14 @@ class Scope(ABC):
     @abstractmethod
     def missed(self, seat: Seat) -> None:
         """Hear that the service does not know the job of a waiter."""
+
+    def read(self, raw: Any) -> JobStatus | None:
+        """Read what is said of one job; None if it must be asked for: one odd entry is its own job's trouble only."""
+        try:
+            return self.shared.read(raw)
+        except Exception as exc:
+            log.debug("%s: %r cannot be read: %r", self.shared, raw, exc)
+            return None
 
     # -- trouble -------------------------------------------------------------------------------------------
 

@@ -63,10 +63,7 @@ async def wait(jobs: Sequence[Job], watch: Watch, *, until: Until = "all", fail_
     if watch.journal:
         watch.journal.start(jobs, watch.policy, watch.deadline)
     if len(jobs) == 1:  # as nearly all tasks have: without a task of the event loop beside the waiter's own
-        try:
-            return _sum_up(jobs, watch, {0: await watch.follow(jobs[0])}, need)
-        except (OrkError, DeadlinePassed) as exc:
-            return _sum_up(jobs, watch, {0: exc}, need)
+        return _sum_up(jobs, watch, {0: await _follow(jobs[0], watch)}, need)
     ended: dict[int, JobStatus | Exception] = {}
     async with _following(jobs, watch) as running:
         while running:

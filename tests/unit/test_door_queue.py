@@ -207,3 +207,34 @@ async def test_first_come_first_served(door: AiohttpDoor, server: Counting) -> N
     assert time.monotonic() - began < 10
     assert sorted(order) == list(range(100))
     assert all(abs(place - number) < CONNECTIONS_PER_HOST for place, number in enumerate(order))
+
+
+async def test_a_cancel_does_not_queue(server: Counting, door: AiohttpDoor) -> None:
+    """What starts or cancels a job gets through while all places are taken by those who ask."""
+    server.is_open = False
+    asking = send(door, get(server, "/gate"), 2 * CONNECTIONS_PER_HOST)
+    try:
+        while server.now < CONNECTIONS_PER_HOST:
+            await asyncio.sleep(0.01)
+        sent = door.send(Request(method="DELETE", url=f"{server.url}/gate"))
+        assert (await asyncio.wait_for(sent, 5)).status == 404
+    finally:
+        server.is_open = True
+        await asyncio.gather(*asking)
+
+
+async def test_a_turn_that_does_not_come(server: Counting, door: AiohttpDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits too long for a turn is told so, and the request is known not to have been sent."""
+    monkeypatch.setattr("ork_provider.session.door.QUEUE_TIMEOUT", 0.2)
+    server.is_open = False
+    asking = send(door, get(server, "/gate"), CONNECTIONS_PER_HOST)
+    try:
+        while server.now < CONNECTIONS_PER_HOST:
+            await asyncio.sleep(0.01)
+        with pytest.raises(TryAgain, match="requests to this host") as caught:
+            await door.send(get(server, "/gate"))
+        assert not caught.value.processed
+    finally:
+        server.is_open = True
+        await asyncio.gather(*asking)
+    assert (await door.send(get(server, "/gate"))).status == 200

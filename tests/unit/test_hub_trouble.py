@@ -295,3 +295,30 @@ async def test_poll_that_dies(world: World) -> None:
     await waiting
     assert world.delay("t") <= 11 + 3 * LATENCY
     assert world.delay("later") <= 11 + 3 * LATENCY
+
+
+async def test_retry_after_outlives_the_scope(world: World) -> None:
+    """A list that has asked for a pause is left alone by the next one who comes, too; it asks for its job itself."""
+    world.list_trouble = lambda place, at: Throttled("429", retry_after=300.0) if at < 100 else None
+    for i in range(5):
+        await world.follow(world.add(f"t{i}", world.clock.monotonic() + 12), poll_interval=2)
+    assert len(world.looks) == 1
+
+
+async def test_retry_after_of_a_job_outlives_a_list_that_recovers(world: World) -> None:
+    """A job that the list does not show, and whose service has asked for a pause, is not asked at each recovery."""
+    world.hidden = lambda name, at: name == "t"
+    world.list_trouble = lambda place, at: BUSY if int(at) % 8 < 4 else None
+    world.ask_trouble = lambda name, at: Throttled("429", retry_after=200.0) if name == "t" and at < 150 else None
+    other = asyncio.create_task(world.follow(world.add("other", 150)))
+    await world.follow(world.add("t", 150))
+    await other
+    assert len([at for at in world.times("t") if at < 150]) <= 2
+
+
+async def test_refusal_is_said_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A list that stays refused is tried again every ten minutes, and said once."""
+    world.list_trouble = lambda place, at: DENIED
+    await world.follow(world.add("t", 3000), poll_interval=60)
+    assert len(world.looks) >= 3
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
