@@ -265,13 +265,14 @@ async def test_lists_that_fail_at_random(world: World) -> None:
     assert max(world.delay(job.name) for job in jobs) <= 40
 
 
-async def test_list_that_works_again(world: World) -> None:
+@pytest.mark.parametrize("until", [34, 700], ids=["nobody has asked yet", "all have asked once"])
+async def test_list_that_works_again(world: World, until: float) -> None:
     """Who has to ask, and would do so much later, does so when a list works again that its job is not in."""
-    world.list_trouble = lambda place, at: BUSY if 20 < at < 34 else None
-    jobs = many(world, 50, end=33)
+    world.list_trouble = lambda place, at: BUSY if 20 < at < until else None
+    jobs = many(world, 50, end=until - 1)
     await world.follow_all(*jobs, poll_interval=600)
-    works = min(look.start for look in world.looks if look.start >= 34)
-    assert max(world.delay(job.name) for job in jobs) <= works - 33 + INTERVAL + 3 * LATENCY
+    works = min(look.start for look in world.looks if look.start >= until)
+    assert max(world.delay(job.name) for job in jobs) <= works - (until - 1) + INTERVAL + 3 * LATENCY
 
 
 async def test_throttled_first_list(world: World) -> None:
