@@ -7,6 +7,7 @@ calls it). ``job_from_dict()`` reads it back and says which field is wrong when 
 
 from __future__ import annotations
 
+import sys
 import types
 import typing
 from abc import ABC, abstractmethod
@@ -30,6 +31,9 @@ KINDS: dict[str, str] = {
 """Every kind of job and where its class lives. A table, because a registry that imports fill is empty in
 the triggerer."""
 
+INTERNED = 100
+"""Characters of the longest text of a job of which there is one copy, however many jobs have it."""
+
 DERIVED = frozenset({"service_type", "job_id", "state", "message", "stats", "link"})
 """Keys that a job dict may carry beside the fields: the wire format's own and those of an event."""
 
@@ -49,7 +53,7 @@ class JobState(str, Enum):
         return self is not JobState.RUNNING
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobStatus:
     """One answer to "how is the job?".
 
@@ -192,7 +196,12 @@ def check_type(value: object, hint: Any, where: str) -> None:
 
 
 def _as_json(value: Any) -> Any:
-    """Return a tuple, which Airflow's serializer keeps as one, as the list that it was in JSON."""
+    """Return a tuple, which Airflow's serializer keeps as one, as the list that it was in JSON.
+
+    A short text is one that others have as well: thousands of jobs are of one project.
+    """
+    if type(value) is str and len(value) <= INTERNED:
+        return sys.intern(value)
     return list(value) if isinstance(value, tuple) else value
 
 

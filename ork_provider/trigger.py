@@ -24,7 +24,7 @@ from ork_provider.hub import Hub
 from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand, describe, describe_job, jobs_from_dicts
 from ork_provider.service import CONNECTIONS, Services
 from ork_provider.session import shared_session
-from ork_provider.waiting import ERROR, TIMEOUT, Clock, Journal, Policy, SystemClock, Watch, needed, wait
+from ork_provider.waiting import ERROR, TIMEOUT, Clock, Journal, Policy, SystemClock, Watch, needed, policy_of, wait
 
 if TYPE_CHECKING:
     from ork_provider.session import Session
@@ -44,7 +44,7 @@ PUSHES = 4
 """Triggers that push at a time; the others do so when there is news again: events go through the same channel."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """A trigger's kwargs, read and checked."""
 
@@ -58,7 +58,7 @@ class Plan:
 class JobTrigger(BaseTrigger):
     """Waits in the triggerer for jobs that exist already; submits nothing.
 
-    :param jobs: job dicts (``Job.to_dict()``)
+    :param jobs: job dicts (``Job.to_dict()``); jobs, once they have been read
     :param until: ``"all"``, ``"any"`` or the number of jobs that must succeed
     :param fail_fast: end at the first job that did not succeed
     :param deadline: ISO 8601 UTC time at which the wait ends with a ``timeout`` event
@@ -112,6 +112,8 @@ class JobTrigger(BaseTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """See BaseTrigger."""
         kwargs = {name: getattr(self, name) for name in _KWARGS}
+        if isinstance(self.jobs, tuple):
+            kwargs["jobs"] = [job.sealed_dict() if isinstance(job, Job) else job for job in self.jobs]
         return self.classpath, {**kwargs, **self.connections}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -134,7 +136,7 @@ class JobTrigger(BaseTrigger):
             self.log.warning("%s: ignoring unknown arguments %s", type(self).__name__, sorted(self.unknown))
         for name, value in self.connections.items():
             check_connection(name, value)
-        jobs = jobs_from_dicts(self.jobs)
+        jobs = self.jobs = jobs_from_dicts(self.jobs)  # a dict takes four times the memory of its job
         needed(self.until, len(jobs))
         read_time(self.not_before, "not_before")
         return Plan(
@@ -142,7 +144,7 @@ class JobTrigger(BaseTrigger):
             until=self.until,
             fail_fast=bool(self.fail_fast),
             deadline=read_time(self.deadline, "deadline"),
-            policy=Policy(
+            policy=policy_of(
                 poll_interval=read_seconds(self.poll_interval, "poll_interval"),
                 error_budget=read_seconds(self.error_budget, "error_budget"),
             ),

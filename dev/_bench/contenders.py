@@ -80,6 +80,7 @@ class Contender:
     :param one_job: of Cloud Run: all are executions of one Cloud Run job; otherwise each is of a job of its own
     :param grpc: whether it needs `_bench.grpc_front`
     :param sizes: how many triggers wait at once
+    :param fair: whether it does the whole work; what does not is a floor to compare with, and no fault is sent to it
     :param note: what a reader of the table must know
     """
 
@@ -93,6 +94,7 @@ class Contender:
     one_job: bool = False
     grpc: bool = False
     sizes: tuple[int, ...] = (100, 1000)
+    fair: bool = True
     note: str = ""
 
 

@@ -87,6 +87,12 @@ def _http_event(waiting: Waiting, _: Addresses) -> Trigger:
     ).serialize()
 
 
+def _bare_poll(waiting: Waiting, _: Addresses) -> Trigger:
+    from _bench.floor import BarePoll
+
+    return BarePoll(url=waiting.url, poll_interval=POLL_INTERVAL).serialize()
+
+
 def _date_time(waiting: Waiting, _: Addresses) -> Trigger:
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
@@ -216,10 +222,19 @@ PEERS: list[Contender] = [
         note="HttpEventTrigger with a function that reads the status",
     ),
     Contender(
+        name="bare aiohttp",
+        peer=True,
+        service="http",
+        trigger=_bare_poll,
+        fair=False,
+        note="the least that a poller of single jobs costs; it forgives nothing",
+    ),
+    Contender(
         name="standard DateTime",
         peer=True,
         service="none",
         trigger=_date_time,
+        fair=False,
         note="DateTimeTrigger asks nobody: the floor of any trigger",
     ),
 ]

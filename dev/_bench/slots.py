@@ -141,7 +141,7 @@ def _spans(airflow: LocalAirflow, dag_id: str, starts: int) -> list[list[float]]
         raise SystemExit(f"dev/bench: {dag_id} is {state}\n{airflow.log(dag_id, run_id, 'wait', map_index=0)}")
     ids = [instance["id"] for instance in airflow.task_instances(dag_id, run_id)]
     slots = WorkerSlots(airflow.home / "scheduler.log")
-    deadline = time.monotonic() + 30  # the last slots are given back after the run has ended
+    deadline = time.monotonic() + 2 * STUCK  # the last slots are given back after the run has ended
     while any(len(slots.spans.get(name, ())) < starts for name in ids):
         if time.monotonic() > deadline:
             raise SystemExit(f"dev/bench: {dag_id}: not every start is in the scheduler's log")

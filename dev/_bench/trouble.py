@@ -195,8 +195,8 @@ def has_list(contender: Contender) -> bool:
 
 
 def in_trouble() -> list[Contender]:
-    """Return whom trouble can meet: all but those who ask nobody, and one contender of ours for each way to ask."""
-    return [c for c in contenders() if c.service != "none" and not c.name.endswith(", 1 s")]
+    """Return whom trouble can meet: all but those who are a floor, and one contender of ours for each way to ask."""
+    return [c for c in contenders() if c.fair and not c.name.endswith(", 1 s")]
 
 
 def trigger_of(contender: Contender, waiting: Waiting, cloud: Cloud) -> Trigger:

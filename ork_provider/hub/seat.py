@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from ork_provider.job import Job, JobStatus
     from ork_provider.service import Services
     from ork_provider.waiting import Timer
+
+TICK = 0.05
+"""Seconds from one moment to the next at which waiters wake up to ask: those of one moment share the waking of the
+process, which costs as much CPU as a third of a request."""
 
 
 class Seat:
@@ -85,7 +90,7 @@ class Seat:
 
     def pause(self, seconds: float, longest: float) -> Awaitable[object]:
         """Wait until there is news; without a shared poll that tells of the job, at most ``seconds``."""
-        return self._bell.wait(seconds if self.told is None else longest)
+        return self._bell.wait(self._till_tick(seconds if self.told is None else longest))
 
     def leave(self) -> None:
         """Give the seat up."""
@@ -93,6 +98,13 @@ class Seat:
         if self.scope is not None:
             self.scope.leave(self)
             self.scope = None
+
+    def _till_tick(self, seconds: float) -> float:
+        """Return the seconds until the first tick that is not sooner than so many seconds from now."""
+        if seconds < TICK * 20 or math.isinf(seconds):
+            return seconds
+        now = self._hub.rules.clock.monotonic()
+        return math.ceil((now + seconds) / TICK) * TICK - now
 
     async def _take(self) -> None:
         service = await (self._services.of if self._joined else self._services.join)(self.job)

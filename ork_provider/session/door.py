@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
@@ -204,12 +204,13 @@ class AiohttpDoor:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._queues: dict[str, asyncio.Semaphore] = {}
+        self._proxies: dict[str, str | None] = {}
 
     async def send(self, request: Request) -> Response:
         """See Door."""
         if request.shared or request.method != "GET":  # what starts or cancels a job does not wait for those who ask
             return await self._send(request)
-        queue = self._queue(request.url)
+        queue = self._queue(_origin(request.url))
         try:
             await (asyncio.wait_for(queue.acquire(), QUEUE_TIMEOUT) if queue.locked() else queue.acquire())
         except asyncio.TimeoutError as exc:
@@ -220,11 +221,17 @@ class AiohttpDoor:
         finally:
             queue.release()
 
-    def _queue(self, url: str) -> asyncio.Semaphore:
-        host = "/".join(url.split("/", 3)[:3])
-        if host not in self._queues:
-            self._queues[host] = asyncio.Semaphore(CONNECTIONS_PER_HOST)
-        return self._queues[host]
+    def _queue(self, origin: str) -> asyncio.Semaphore:
+        if origin not in self._queues:
+            self._queues[origin] = asyncio.Semaphore(CONNECTIONS_PER_HOST)
+        return self._queues[origin]
+
+    def _proxy(self, url: str) -> str | None:
+        """Return the proxy for a URL, looked up once for each host: the environment of a process does not change."""
+        origin = _origin(url)
+        if origin not in self._proxies:
+            self._proxies[origin] = proxy_for(url)
+        return self._proxies[origin]
 
     async def _send(self, request: Request) -> Response:
         import aiohttp
@@ -238,7 +245,7 @@ class AiohttpDoor:
                 headers=request.all_headers,
                 skip_auto_headers=("Content-Type",),
                 data=request.body,
-                proxy=proxy_for(request.url),
+                proxy=self._proxy(request.url),
                 ssl=tls_context(request.verify) if request.url.startswith("https:") else True,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=request.timeout, sock_connect=CONNECT_TIMEOUT),
@@ -264,9 +271,13 @@ class AiohttpDoor:
 
     async def close(self) -> None:
         """See Door."""
-        session, self._session, self._queues = self._session, None, {}
+        session, self._session, self._queues, self._proxies = self._session, None, {}, {}
         if session is not None:
             await session.close()
+
+
+def _origin(url: str) -> str:
+    return "/".join(url.split("/", 3)[:3])
 
 
 async def _read(chunks: AsyncIterator[bytes], request: Request) -> bytes:
@@ -311,30 +322,16 @@ def proxy_for(url: str) -> str | None:
     The clients' own ``trust_env`` is off, because aiohttp's also takes logins from a ``.netrc``, refuses our own
     ``Authorization`` beside them, and looks both up in a thread for every request.
     """
-    parts = urlsplit(url)
-    return _proxy_for(parts.scheme, parts.netloc.rpartition("@")[2], tuple(map(os.environ.get, _PROXY_VARIABLES)))
-
-
-_PROXY_VARIABLES = tuple(
-    name
-    for word in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method")
-    for name in (word, word.upper())
-)
-
-
-@lru_cache(maxsize=1024)
-def _proxy_for(scheme: str, host: str, environ: tuple[str | None, ...]) -> str | None:
-    """Look the proxy up once for each host, as long as the ``environ`` variables that name one stay the same."""
     from urllib.request import getproxies, proxy_bypass
 
-    proxies = getproxies()
-    proxy = proxies.get(scheme) or proxies.get("all")
-    if proxy is None or proxy_bypass(host):
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy is None or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     if not proxy.startswith(("http://", "https://")):
         kind = proxy.partition(":")[0]
-        raise BadRequest(f"The environment names a {kind} proxy for {scheme} URLs; only http(s) ones work.")
+        raise BadRequest(f"The environment names a {kind} proxy for {parts.scheme} URLs; only http(s) ones work.")
     return proxy
 
 

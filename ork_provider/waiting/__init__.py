@@ -8,7 +8,7 @@ have ended (``many.py``).
 
 from ork_provider.waiting.journal import Journal
 from ork_provider.waiting.many import ERROR, FAILED, SUCCESS, TIMEOUT, Outcome, Until, needed, wait
-from ork_provider.waiting.policy import Clock, Policy, SystemClock, Timer, Trouble, keep_trying
+from ork_provider.waiting.policy import Clock, Policy, SystemClock, Timer, Trouble, keep_trying, policy_of
 from ork_provider.waiting.watch import FIRST_ASK, LONGEST_ASK, Alone, Ask, DeadlinePassed, Seat, TooLate, Watch, limited
 
 __all__ = [
@@ -35,5 +35,6 @@ __all__ = [
     "keep_trying",
     "limited",
     "needed",
+    "policy_of",
     "wait",
 ]

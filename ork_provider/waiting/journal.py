@@ -22,6 +22,8 @@ class Journal:
     PROGRESS = 30.0
     """Least seconds between two lines about the progress of one job."""
 
+    __slots__ = ("_beats", "_last", "_said_at", "_stretch", "clock", "log", "started")
+
     def __init__(self, log: logging.Logger | Any, clock: Clock) -> None:
         self.log = log
         self.clock = clock

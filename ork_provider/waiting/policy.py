@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from ork_provider.errors import NotFound, TryAgain
@@ -93,8 +94,16 @@ class Policy:
         return max(0.05, random.uniform(0, limit))
 
 
+@lru_cache(maxsize=256)
+def policy_of(poll_interval: float, error_budget: float) -> Policy:
+    """Return the policy with these times: one for all waiters who have the same."""
+    return Policy(poll_interval=poll_interval, error_budget=error_budget)
+
+
 class Trouble:
     """Bad answers in a row: how long they have lasted, and whether they are still forgiven."""
+
+    __slots__ = ("_since", "clock", "failures", "misses", "policy")
 
     def __init__(self, policy: Policy, clock: Clock) -> None:
         self.policy = policy

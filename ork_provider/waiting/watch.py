@@ -97,7 +97,7 @@ async def limited(call: Coroutine[Any, Any, T], seconds: float, clock: Clock) ->
         await cancel_tasks(calling, alarm)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Watch:
     """One wait in progress: how to ask, how long, and what was heard last of each job.
 
@@ -112,6 +112,7 @@ class Watch:
     on_answer: Callable[[Job, JobStatus], Awaitable[None]] | None = None
     seat: Callable[[Job], Seat] | None = None
     heard: dict[Job, JobStatus] = field(default_factory=dict)
+    started: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.started = self.clock.monotonic()

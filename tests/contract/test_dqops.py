@@ -257,7 +257,7 @@ def test_job_lost_while_waited_for(dqops: FakeDqops, monkeypatch: pytest.MonkeyP
 
 def test_restarted_server_has_lost_the_job(dqops: FakeDqops, monkeypatch: pytest.MonkeyPatch) -> None:
     """DQOps keeps jobs in memory only: after a restart the job is lost, and waiting again cannot help."""
-    monkeypatch.setattr(trigger_module, "Policy", partial(Policy, backoff_base=0.1, not_found_grace=0.3))
+    monkeypatch.setattr(trigger_module, "policy_of", partial(Policy, backoff_base=0.1, not_found_grace=0.3))
     started = Task().start(checks()).trigger.jobs[0]
     operator, task = wait(job_id=started["job_id"]), Task()
     deferred = task.start(operator)
@@ -368,7 +368,7 @@ def test_key_of_a_job_that_comes_later(dqops: FakeDqops) -> None:
 
 def test_key_that_nobody_ever_has(dqops: FakeDqops, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that is still unknown at the end of the grace fails the try; its job may yet come, so retries go on."""
-    monkeypatch.setattr(trigger_module, "Policy", partial(Policy, backoff_base=0.1, not_found_grace=0.3))
+    monkeypatch.setattr(trigger_module, "policy_of", partial(Policy, backoff_base=0.1, not_found_grace=0.3))
     with pytest.raises(JobLost) as caught:
         Task().run(wait(job_business_key="never"))
     assert not isinstance(caught.value, AirflowFailException)

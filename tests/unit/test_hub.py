@@ -12,6 +12,7 @@ import pytest
 
 from ork_provider.errors import BadRequest, TryAgain
 from ork_provider.hub.lists import HURRY
+from ork_provider.hub.seat import TICK
 from ork_provider.job import JobStatus
 from ork_provider.waiting import DeadlinePassed
 from tests.support.hub_world import BAD, GOOD, LATENCY, NEVER, World, nothing_left, settle
@@ -84,6 +85,21 @@ async def test_job_that_the_list_never_shows(world: World) -> None:
     assert len(world.times("shown")) == 1
     assert world.delay("hidden") <= 11.1
     assert len(world.looks) <= 57
+
+
+async def test_those_who_ask_themselves_wake_together(world: World) -> None:
+    """Their next asks are at common moments, none of them sooner than its pause; a short pause is as short as it is."""
+    world.hidden = lambda name, at: True
+    things = [world.add(f"t{i}", 60) for i in range(200)]
+    await asyncio.gather(*(world.follow(thing, poll_interval=5) for thing in things))
+    moments = {ask.start for ask in world.asks if 0 < ask.start < 60}
+    assert all(abs(at / TICK - round(at / TICK)) < 1e-6 for at in moments)
+    assert len({round(at / TICK) for at in moments}) < len(world.asks) / 2
+    pauses = [b - a for thing in things for a, b in pairwise(world.times(thing.name))]
+    assert all(4.5 <= pause <= 5.5 + TICK + 2 * LATENCY for pause in pauses)
+    hasty = world.add("hasty", world.clock.monotonic() + 3)
+    await world.follow(hasty, poll_interval=0.3)
+    assert all(b - a < 0.33 + 2 * LATENCY for a, b in pairwise(world.times("hasty")))
 
 
 async def test_job_that_has_ended_already(world: World) -> None:

@@ -42,7 +42,7 @@ class Both:
 @pytest.fixture
 def both(monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
     """Serve both, under the connections' default names; pauses after errors are short."""
-    monkeypatch.setattr(trigger_module, "Policy", partial(Policy, backoff_base=0.05, backoff_cap=0.1))
+    monkeypatch.setattr(trigger_module, "policy_of", partial(Policy, backoff_base=0.05, backoff_cap=0.1))
     with ExitStack() as stack:
         found = Both(stack.enter_context(bigquery()), stack.enter_context(http()))
         for kind in (found.google, found.other):

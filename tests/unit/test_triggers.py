@@ -36,7 +36,7 @@ KINDS = {"bigquery": bigquery, "http": http}
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kind]:
     """Each kind of job in turn, its connection pointing at a fake; pauses after errors are short."""
-    monkeypatch.setattr(trigger_module, "Policy", partial(Policy, backoff_base=0.05, backoff_cap=0.1))
+    monkeypatch.setattr(trigger_module, "policy_of", partial(Policy, backoff_base=0.05, backoff_cap=0.1))
     with KINDS[request.param]() as found:
         for name, value in found.fake.connections().items():
             monkeypatch.setenv(name, value)
@@ -100,7 +100,7 @@ async def test_cancelled(kind: Kind) -> None:
 
 async def test_lost(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that its service does not know any longer is lost, not waited for for ever."""
-    monkeypatch.setattr(trigger_module, "Policy", partial(Policy, backoff_base=0.1, not_found_grace=0.3))
+    monkeypatch.setattr(trigger_module, "policy_of", partial(Policy, backoff_base=0.1, not_found_grace=0.3))
     job = kind.start(NEVER)
     kind.fake.fail(Fault.status(404), on=kind.on_status, nth=3, times=-1)
     result = await kind.run(job)
