@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from ork_provider.errors import InvalidJob
+from ork_provider.portable import is_portable_int, is_portable_text
 
 KINDS: dict[str, str] = {
     "bigquery": "ork_provider.bigquery:BigQueryJob",
@@ -139,7 +140,7 @@ def job_class(kind: object, where: str = "job") -> type[Job]:
     """Return the class of a kind; raise InvalidJob with the known kinds if there is none."""
     path = KINDS.get(kind) if isinstance(kind, str) else None
     if path is None:
-        raise InvalidJob(f"{where}.service_type: unknown job kind {kind!r}; known kinds: {', '.join(KINDS)}.")
+        raise InvalidJob(f"{where}.service_type: unknown job kind {show(kind)}; known kinds: {', '.join(KINDS)}.")
     loaded: type[Job] = load(path)
     return loaded
 
@@ -185,14 +186,31 @@ def load(path: str) -> Any:
 
 def describe(value: object) -> str:
     """Say briefly what a wrong value is, without spilling a large one."""
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"
+    return f"{type(value).__name__} {show(value)}"
+
+
+def show(value: object) -> str:
+    """Write a value out, cut to one line."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes out neither 5000 digits nor 1000 lists within lists
+        return "too large to be shown"
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def check_type(value: object, hint: Any, where: str) -> None:
-    """Raise InvalidJob naming ``where`` if ``value`` is not of the annotated type."""
+    """Raise InvalidJob naming ``where`` if ``value`` is not of the annotated type, or cannot be stored."""
     if not _matches(value, hint):
-        raise InvalidJob(f"{where}: expected {_spell(hint)}, got {describe(value)}.")
+        raise InvalidJob(f"{where}: expected {_spell(hint)}, got {describe(value)}{_why_not(value)}.")
+
+
+def _why_not(value: object) -> str:
+    """Say why a value is refused although its type may be the right one."""
+    if isinstance(value, str) and not is_portable_text(value):
+        return "; a text with NUL or half a character cannot be stored"
+    if isinstance(value, int) and not is_portable_int(value):
+        return "; a number of more than 64 bits cannot be stored"
+    return ""
 
 
 def _as_json(value: Any) -> Any:
@@ -222,7 +240,7 @@ def _matches(value: object, hint: Any) -> bool:
         return isinstance(value, dict) and all(_matches(item, inner[1]) for item in value.values())
     if isinstance(value, bool):
         return hint is bool
-    return isinstance(value, int | float if hint is float else hint)
+    return isinstance(value, int | float if hint is float else hint) and not _why_not(value)
 
 
 def _spell(hint: Any) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from ork_provider.errors import InvalidJob, TryAgain
 from ork_provider.job import Job, JobState, JobStatus, check_type, describe
+from ork_provider.portable import is_portable_int
 from ork_provider.stats import known, seconds_between
 
 
@@ -30,7 +31,7 @@ class DqopsJob(Job):
     base_url: str | None = None
 
     def __post_init__(self) -> None:
-        if self.job_id is not None and type(self.job_id) is not int:
+        if self.job_id is not None and (type(self.job_id) is not int or not is_portable_int(self.job_id)):
             raise InvalidJob(f"DqopsJob.job_id: expected a number, got {describe(self.job_id)}.")
         for name in ("conn_id", "job_business_key", "base_url"):
             check_type(getattr(self, name), str | None, f"DqopsJob.{name}")
@@ -54,7 +55,7 @@ class DqopsJob(Job):
         job_id = data.get("job_id")
         if isinstance(job_id, str) and job_id == data.get("job_business_key"):
             return {**data, "job_id": None}
-        if isinstance(job_id, str) and re.fullmatch("[0-9]+", job_id):
+        if isinstance(job_id, str) and re.fullmatch("[0-9]{1,18}", job_id):
             return {**data, "job_id": int(job_id)}
         return data
 

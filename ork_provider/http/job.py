@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from ork_provider.errors import InvalidJob
 from ork_provider.http.json_path import check_path
-from ork_provider.job import Job, JobState, describe
+from ork_provider.job import Job, JobState, check_type, describe
 from ork_provider.session import MAX_BODY, is_secret, seal, secrets_of, unseal
 
 USUAL_FAILURES = ("failed", "failure", "error", "cancelled", "canceled", "aborted")
@@ -111,6 +111,8 @@ class HttpJob(Job):
         """Read Ork's wire names too, and headers that were sealed."""
         read = {_ALIASES.get(name, name): value for name, value in data.items()}
         if sealed := read.pop("sealed_headers", None):
+            check_type(sealed, str, "HttpJob.sealed_headers")
+            check_type(read.get("headers") or {}, dict[str, str], "HttpJob.headers")
             read["headers"] = {**(read.get("headers") or {}), **unseal(sealed)}
         return read
 

@@ -7,11 +7,12 @@ from functools import cache
 from typing import Any
 
 from ork_provider.errors import InvalidJob
+from ork_provider.job import show
 from ork_provider.templates import is_template
 
 _STEP = re.compile(
     r"""\.?(?P<name>[A-Za-z_\u0080-\U0010FFFF][\w\u0080-\U0010FFFF-]*)
-      | \[(?P<index>-?\d+)\]
+      | \[(?P<index>-?[0-9]{1,9})\]
       | \['(?P<single>[^']*)'\]
       | \["(?P<double>[^"]*)"\]""",
     re.VERBOSE,
@@ -26,7 +27,7 @@ def parse_path(path: object, where: str = "path") -> tuple[str | int, ...]:
     steps = _steps(path) if isinstance(path, str) else None
     if steps is None:
         raise InvalidJob(
-            f"{where}: {path!r} is not a path to one value; write for example 'status', '$.job.status' "
+            f"{where}: {show(path)} is not a path to one value; write for example 'status', '$.job.status' "
             "or '$.items[0].state'."
         )
     return steps
