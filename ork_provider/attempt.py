@@ -75,14 +75,14 @@ class Attempt:
                 nonce=str(data["nonce"]),
                 request_hash=str(data["request_hash"]),
                 max_tries=int(data["max_tries"]),
-                at=datetime.fromisoformat(data["at"]),
-                deadline=datetime.fromisoformat(data["deadline"]) if data.get("deadline") else None,
+                at=_read_time(data["at"]),
+                deadline=_read_time(data["deadline"]) if data.get("deadline") else None,
                 job=job_from_dict(data["job"]) if data.get("job") else None,
                 submitted=bool(data.get("submitted")),
                 findable=bool(data.get("findable", True)),
                 place={str(name): str(value) for name, value in (data.get("place") or {}).items()},
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        except _UNREADABLE as exc:
             raise _unreadable(data, exc) from exc
 
 
@@ -124,20 +124,35 @@ class Handover:
             return cls(
                 jobs=tuple(job_from_dict(job) for job in data["jobs"]),
                 max_tries=int(data["max_tries"]),
-                at=datetime.fromisoformat(data["at"]),
+                at=_read_time(data["at"]),
                 output=data.get("output"),
-                deadline=datetime.fromisoformat(data["deadline"]) if data.get("deadline") else None,
+                deadline=_read_time(data["deadline"]) if data.get("deadline") else None,
                 complete=bool(data.get("complete", True)),
             )
-        except (KeyError, TypeError, ValueError) as exc:
+        except _UNREADABLE as exc:
             raise _unreadable(data, exc) from exc
 
 
-def _unreadable(data: Mapping[str, Any], exc: Exception) -> InvalidJob:
+_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError)
+
+
+def _read_time(text: str) -> datetime:
+    """Read a time; one without a zone could not be compared with ours."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"a time without a zone: {text!r}")
+    return time
+
+
+def _unreadable(data: Any, exc: Exception) -> InvalidJob:
+    try:
+        holds = json.dumps(data)[:300]
+    except (TypeError, ValueError, RecursionError):
+        holds = describe(data)
     return InvalidJob(
-        f"The task state store's {STORE_KEY!r} cannot be read ({exc!r}). A job of an earlier try may "
+        f"The task state store's {STORE_KEY!r} cannot be read ({repr(exc)[:500]}). A job of an earlier try may "
         f"still run; look for it in the service, then delete the key (task instance page, tab "
-        f"'Task State Store'). It holds: {json.dumps(data)[:300]}"
+        f"'Task State Store'). It holds: {holds}"
     )
 
 
