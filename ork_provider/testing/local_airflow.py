@@ -47,6 +47,7 @@ class LocalAirflow(AirflowRest):
     `env`: more environment variables, such as AIRFLOW_CONN_* and AIRFLOW__SECTION__KEY; they win over ours.
     `parallelism`: the number of worker slots.
     `database`: "sqlite" or a SQLAlchemy URL.
+    `triggerers`: how many; the second one is the component "triggerer-2".
     `port`: of the API server; by default a free one.
     Entering takes about 20 s on two cores; it raises LocalAirflowError if a component dies or a DAG file does
     not import.
@@ -61,12 +62,14 @@ class LocalAirflow(AirflowRest):
         parallelism: int = 4,
         quiet: bool = True,
         database: str = "sqlite",
+        triggerers: int = 1,
         port: int | None = None,
     ) -> None:
         port = _check_free(port) if port else _free_port()
         super().__init__(f"http://127.0.0.1:{port}")
         self.dags = dags.resolve()
         self.home = (home or Path(tempfile.mkdtemp(prefix="ork-airflow-"))).resolve()
+        self.components = (*COMPONENTS, *(f"triggerer-{n}" for n in range(2, triggerers + 1)))
         self._remove_home = home is None
         self._quiet = quiet
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -99,6 +102,10 @@ class LocalAirflow(AirflowRest):
         """Return the process id of "api-server", "scheduler", "dag-processor" or "triggerer"."""
         return self._processes[component].pid
 
+    def runs(self, component: str) -> bool:
+        """Say if a component's process is there."""
+        return component in self._processes and self._processes[component].poll() is None
+
     def component_log(self, component: str) -> str:
         """Return what a component itself has printed."""
         return Path(self.home, f"{component}.log").read_text(errors="replace")
@@ -106,8 +113,14 @@ class LocalAirflow(AirflowRest):
     def start(self, component: str) -> None:
         """Start a component and wait until it is healthy."""
         began = time.time()
-        self._launch(component)
+        self.launch(component)
         self._wait_healthy([component], began)
+
+    def launch(self, component: str) -> None:
+        """Start a component, and do not wait for it."""
+        command, _, number = component.partition("-") if component.startswith("triggerer") else (component, "", "")
+        more = ("--skip-serve-logs",) if number else ()  # one port serves them all, from one folder
+        self._processes[component] = self._popen(component, command, *more)
 
     def kill(self, component: str, signal: int = signals.SIGKILL, timeout: float = 15) -> None:
         """Send a signal to a component, wait for its end and end what is left of its process group."""
@@ -147,9 +160,9 @@ class LocalAirflow(AirflowRest):
         self._migrate()
         self._say("starting Airflow")
         began = time.time()
-        for component in COMPONENTS:
-            self._launch(component)
-        self._wait_healthy(COMPONENTS, began)
+        for component in self.components:
+            self.launch(component)
+        self._wait_healthy(self.components, began)
         self._say("reading the DAGs")
         # The API for workers builds itself at its first request: seconds in which the first tasks would hold slots.
         self._http.get(f"{self.url}/execution/health", timeout=60)
@@ -158,9 +171,6 @@ class LocalAirflow(AirflowRest):
     def _migrate(self) -> None:
         if self._popen("migrate", "db", "migrate").wait():
             raise LocalAirflowError(f"`airflow db migrate` failed:\n{_tail(self.component_log('migrate'))}")
-
-    def _launch(self, component: str) -> None:
-        self._processes[component] = self._popen(component, component)
 
     def _popen(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start `airflow ...` in a session of its own, so that a terminal's Ctrl-C is ours alone."""
@@ -265,10 +275,13 @@ def _settings(port: int, home: Path, dags: Path, parallelism: int, database: str
 
 
 def _beats(health: dict[str, Any], component: str, since: float) -> bool:
-    """Say if a component has reported itself healthy after `since`; the API server does so by answering."""
+    """Say if a component has reported itself healthy after `since`; the API server does so by answering.
+
+    Of several triggerers the health page knows only the one that was heard of last.
+    """
     if component == "api-server":
         return True
-    name = component.replace("-", "_")
+    name = "triggerer" if component.startswith("triggerer") else component.replace("-", "_")
     if health[name]["status"] != "healthy":
         return False
     heartbeat = health[name][f"latest_{name}_heartbeat"].replace("Z", "+00:00")  # Python 3.10 cannot read a Z

@@ -12,16 +12,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from ork_provider.testing import (
-    FakeBigQuery,
-    FakeCloudRun,
-    FakeDataproc,
-    FakeDqops,
-    FakeHttpJobs,
-    FakeServer,
-    merged_connections,
-)
+from ork_provider.testing import FakeBigQuery, FakeDqops, FakeHttpJobs, merged_connections
 from ork_provider.testing.local_airflow import LocalAirflow
+from tests.support.cloud import Cloud, serve_cloud
 
 HERE = Path(__file__).parent
 
@@ -33,33 +26,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(240))
 
 
-@dataclass
-class Cloud:
-    """A fake of every service."""
-
-    bigquery: FakeBigQuery
-    cloud_run: FakeCloudRun
-    dataproc: FakeDataproc
-    http_jobs: FakeHttpJobs
-    dqops: FakeDqops
-
-    @property
-    def all(self) -> list[FakeServer]:
-        """The fakes."""
-        return [self.bigquery, self.cloud_run, self.dataproc, self.http_jobs, self.dqops]
-
-
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Cloud]:
     """Serve what the default connections point to."""
-    with (
-        FakeBigQuery() as bigquery,
-        FakeCloudRun() as cloud_run,
-        FakeDataproc() as dataproc,
-        FakeHttpJobs() as http_jobs,
-        FakeDqops() as dqops,
-    ):
-        yield Cloud(bigquery, cloud_run, dataproc, http_jobs, dqops)
+    with serve_cloud() as cloud:
+        yield cloud
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""Tests in which things die."""

@@ -1,0 +1,86 @@
+"""The chaos suite runs where it is asked for: `./dev/test --chaos [--seed N]`, and in a whole `./dev/test`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ork_provider.testing import (
+    DataprocOutcome,
+    DqopsOutcome,
+    ExecutionOutcome,
+    HttpOutcome,
+    Outcome,
+    merged_connections,
+)
+from ork_provider.testing.local_airflow import LocalAirflow
+from tests.chaos.monkey import Site
+from tests.chaos.plan import Work, make_plan, to_json
+from tests.support.cloud import Cloud, serve_cloud
+from tests.support.postgres import postgres
+
+HERE = Path(__file__).parent
+FAST = {
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "12",
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "25",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "12",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+}
+"""Airflow notices within seconds, instead of minutes, that somebody has died."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the seed."""
+    parser.addoption("--seed", type=int, default=1, help="what the monkey of tests/chaos does, and when")
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """Return the seed."""
+    return int(request.config.getoption("--seed"))
+
+
+@pytest.fixture(scope="session")
+def site(seed: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Run an Airflow with two triggerers on PostgreSQL, and the services that its connections point to."""
+    works = make_plan(seed)
+    with serve_cloud() as cloud, postgres() as server:
+        decide(cloud, works)
+        plan = tmp_path_factory.mktemp("chaos") / "plan.json"
+        plan.write_text(to_json(works, seeded(cloud, [work for work in works if work.kind == "watch"])))
+        env = {**merged_connections(cloud.all), **FAST, "ORK_CHAOS_PLAN": str(plan)}
+        with LocalAirflow(HERE / "dags", database=server.url, triggerers=2, parallelism=8, env=env) as airflow:
+            yield Site(works, cloud, server, airflow)
+
+
+def decide(cloud: Cloud, works: list[Work]) -> None:
+    """Tell the fakes what becomes of each work's job."""
+    for work in works:
+        bad, tag, seconds = work.ending == "bad", work.tag, work.seconds
+        error = {"reason": "invalidQuery", "message": f"{tag} is bad"} if bad else None
+        cloud.bigquery.script(f"'{tag}'", Outcome(running=seconds, error=error, cancelling=0.5))
+        outcome = "failed" if bad else "completed"
+        cloud.http_jobs.script(f'"{tag}"', HttpOutcome(running=seconds, outcome=outcome))
+        cloud.cloud_run.script(
+            lambda about, tag=tag: f'"{tag}"' in str(about["overrides"]).replace("'", '"'),
+            ExecutionOutcome(running=seconds, failed=int(bad), cancelling=0.5),
+        )
+        cloud.dataproc.script(f'"{tag}"', DataprocOutcome(running=seconds, error=f"{tag} is bad" if bad else None))
+        cloud.dqops.script(f'"{tag}"', DqopsOutcome(running=seconds, status="failed" if bad else "finished"))
+
+
+def seeded(cloud: Cloud, works: list[Work]) -> list[dict[str, object]]:
+    """Start the jobs that the watchers watch: three for each, by nobody's task."""
+    listed = []
+    for work in works:
+        body = [{"tag": f"seeded-{work.tag}", "fake": {"running": work.seconds * part}} for part in (0.3, 0.6, 1.0)]
+        ids = [httpx.post(f"{cloud.http_jobs.url}/jobs", json=one).json()["id"] for one in body]
+        listed.append([{"service_type": "custom_http", "url": f"/jobs/{job_id}"} for job_id in ids])
+    return listed

@@ -1,0 +1,78 @@
+"""What runs in the chaos: some two hundred tasks of every kind, each with a job whose fate is decided beforehand."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Ending = Literal["good", "bad", "late"]
+
+POLL_INTERVAL = 3.0
+TIMEOUT = 60.0
+"""Seconds that a task gives to a job which never ends."""
+
+FOREVER = 1e6
+RETRIES: dict[Ending, int] = {"good": 12, "bad": 2, "late": 2}
+"""Most tries of a good job's task are for workers that are killed."""
+
+KINDS = {"bigquery": 60, "http": 50, "cloudrun": 35, "dataproc": 25, "batch": 15, "dqops": 20, "watch": 15}
+SHARES: list[tuple[Ending, float]] = [("good", 0.74), ("bad", 0.14), ("late", 0.12)]
+SHORTEST, LONGEST = 50.0, 200.0
+"""Seconds that a good job runs: long enough for most of them to run at the same time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One task: its job runs so many seconds, and then is what `ending` says; a late one never ends by itself."""
+
+    kind: str
+    ending: Ending
+    number: int
+    seconds: float
+
+    @property
+    def task_id(self) -> str:
+        """The mapped task that it is a copy of; `number` is its map index."""
+        return f"{self.kind}_{self.ending}"
+
+    @property
+    def tag(self) -> str:
+        """What its jobs carry wherever a service lets them, so that the fakes' own log says whose they are."""
+        return f"{self.kind}-{self.ending}-{self.number}"
+
+
+def make_plan(seed: int) -> list[Work]:
+    """Return the works of a seed."""
+    dice = random.Random(seed)
+    return [work for kind, count in KINDS.items() for work in _works(kind, count, dice)]
+
+
+def _works(kind: str, count: int, dice: random.Random) -> Iterator[Work]:
+    for ending, share in SHARES:
+        if kind == "watch" and ending != "good":  # who only watches ends nothing
+            continue
+        for number in range(count if kind == "watch" else round(count * share)):
+            seconds = {"good": dice.uniform(SHORTEST, LONGEST), "bad": dice.uniform(2, 25), "late": FOREVER}[ending]
+            yield Work(kind=kind, ending=ending, number=number, seconds=seconds)
+
+
+def to_json(works: list[Work], watched: list[list[dict[str, Any]]]) -> str:
+    """Return the plan for the DAG file, which cannot import this module.
+
+    :param watched: the jobs of each watcher
+    """
+    jobs = iter(watched)
+    listed = [
+        {
+            "kind": w.kind,
+            "ending": w.ending,
+            "tag": w.tag,
+            "task_id": w.task_id,
+            "jobs": next(jobs, None) if w.kind == "watch" else None,
+        }
+        for w in works
+    ]
+    return json.dumps({"works": listed, "poll_interval": POLL_INTERVAL, "timeout": TIMEOUT, "retries": RETRIES})

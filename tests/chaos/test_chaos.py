@@ -1,0 +1,86 @@
+"""Two hundred jobs of every kind under fire: nothing is lost, doubled or orphaned, whatever dies."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.chaos.ledger import LIVE, Books, lives
+from tests.chaos.monkey import Monkey, Site
+from tests.chaos.plan import Work
+from tests.support.cloud import Cloud
+
+HERE = Path(__file__).parent
+CROWD = 100
+"""Jobs that live before anything is broken."""
+
+RAGE = 150.0
+PEACE = 240.0
+"""Seconds in which all must end once nothing is broken any more."""
+
+
+@pytest.mark.timeout(900)
+def test_chaos(seed: int, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every task ends with its job's true outcome; no job is doubled, left, cancelled for nothing, or told too late."""
+    monkey = Monkey(seed, site, site.airflow.trigger_dag("chaos"))
+    until_crowded(site.cloud)
+    monkey.began = time.monotonic()
+    monkey.rage(RAGE)
+    states = until_all_ended(monkey, site.works)
+    books = Books(site.works, lives(site.cloud), states, monkey.asked, monkey.troubles)
+    violations = books.violations()
+    with capsys.disabled():
+        print(summary(monkey, books, violations))
+    assert not violations, "\n".join([*violations, *(f"{at:6.1f} s  {what}" for at, what in monkey.log)])
+
+
+def until_crowded(cloud: Cloud, seconds: float = 240) -> None:
+    """Wait until many jobs live at the same time."""
+    deadline = time.monotonic() + seconds
+    while sum(life.state == LIVE for life in lives(cloud)) < CROWD:
+        assert time.monotonic() < deadline, f"only {len(lives(cloud))} jobs in {seconds} s"
+        time.sleep(1)
+
+
+def until_all_ended(monkey: Monkey, works: list[Work]) -> dict[str, str]:
+    """Wait until every task has ended; return the states by tag."""
+    deadline = time.monotonic() + PEACE
+    while True:
+        monkey.tend()
+        try:
+            found = monkey.airflow.task_instances("chaos", monkey.run_id)
+        except httpx.HTTPError:
+            found = []
+        known = {(i["task_id"], i["map_index"]): str(i["state"]) for i in found}
+        states = {work.tag: known.get((work.task_id, work.number), "missing") for work in works}
+        running = [tag for tag, state in states.items() if state not in ("success", "failed")]
+        if not running or time.monotonic() > deadline:
+            return states
+        time.sleep(1)
+
+
+def summary(monkey: Monkey, books: Books, violations: list[str]) -> str:
+    """Say what was done and what was checked."""
+    ends = Counter(life.state for life in books.lives)
+    late = [books.lateness(life) for life in books.lives if "-late-" in life.tag and life.told is not None]
+    kinds = Counter(work.kind for work in books.works)
+    lines = [
+        f"\nseed {monkey.seed}: {len(books.works)} tasks ({_count(kinds)}), {len(books.lives)} jobs ({_count(ends)})",
+        f"broken: {_count(monkey.done)}",
+        f"touched: {len(monkey.asked.killed)} killed, {len(monkey.asked.cleared)} cleared by a user, "
+        f"{len(monkey.asked.unowned)} killed while no process had them, "
+        f"{len(monkey.asked.struck)} lost their worker, {len(monkey.asked.stopped)} were told to stop",
+        *(f"checked: {name}: {times}" for name, times in books.checked.items()),
+        f"told to stop after the deadline: {max(late, default=0.0):.1f} s at most",
+        f"{len(violations)} violations",
+        *violations,
+    ]
+    return "\n".join(lines)
+
+
+def _count(counter: Counter[str]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in sorted(counter.items()))
