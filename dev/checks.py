@@ -1,8 +1,13 @@
 """./dev/test: everything that CI runs, in order, stopping at the first failure.
 
 Without arguments: ruff, mypy, the unit and contract tests, the unit tests on the oldest and the newest
-supported Python that is found here, then the end-to-end tests in a real Airflow. Any argument goes to
-pytest, which is then all that runs:
+supported Python that is found here, then the end-to-end tests in a real Airflow, then the chaos suite: an Airflow
+with two triggerers on PostgreSQL in which everything dies at some time.
+
+    ./dev/test --chaos              the chaos suite only; about 8 minutes
+    ./dev/test --chaos --seed 7     with another seed (1): it decides what runs, what dies, and when
+
+Any other argument goes to pytest, which is then all that runs:
 
     ./dev/test -k name                  the tests of that name, of every kind
     ./dev/test tests/unit/test_job.py   one file
@@ -24,6 +29,7 @@ from typing import BinaryIO
 from environment import ROOT, SUPPORTED, InstallError, clean_environ, find_python, ready, version_of
 
 E2E = "tests/e2e"
+CHAOS = "tests/chaos"
 PYTEST = ["-m", "pytest"]
 PARALLEL = ["-n", str(max(3, os.cpu_count() or 1)), "--dist", "worksteal"]
 """The unit and contract tests wait for the fakes' real time more than they compute; those in a real Airflow do not."""
@@ -46,6 +52,8 @@ def main(arguments: list[str]) -> int:
         environ = _environ(home)
         try:
             python = ready()
+            if "--chaos" in arguments:
+                arguments[arguments.index("--chaos")] = CHAOS
             if arguments:
                 return _run([python, "-m", "pytest", *_targets(arguments), *arguments], environ)
             _all(python, environ)
@@ -66,9 +74,10 @@ def _all(python: Path, environ: dict[str, str]) -> None:
     step("ruff format --check", "-m", "ruff", "format", "--check", ".")
     step("mypy --strict", "-m", "mypy", "-p", "ork_provider")
     step("mypy --strict dev", "-m", "mypy", "dev", "--exclude", "demo_dags")
-    step("unit and contract tests", *PYTEST, *PARALLEL, "tests", f"--ignore={E2E}")
+    step("unit and contract tests", *PYTEST, *PARALLEL, "tests", f"--ignore={E2E}", f"--ignore={CHAOS}")
     _step("unit tests on other Pythons", lambda: _other_pythons(python, environ))
     step("end-to-end tests", *PYTEST, E2E)
+    step("chaos", *PYTEST, CHAOS)
 
 
 def _step(name: str, action: Callable[[], int]) -> None:
@@ -118,9 +127,9 @@ def _environ(home: str) -> dict[str, str]:
 
 
 def _targets(arguments: list[str]) -> list[str]:
-    """Return all tests, unless the arguments name files or folders of their own."""
+    """Return all tests but the chaos, unless the arguments name files or folders of their own."""
     named = any(not a.startswith("-") and Path(ROOT, a.split("::")[0]).exists() for a in arguments)
-    return [] if named else ["tests"]
+    return [] if named else ["tests", f"--ignore={CHAOS}"]
 
 
 def _run(command: list[str | Path], environ: dict[str, str]) -> int:
