@@ -19,7 +19,8 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from ork_provider.errors import InvalidJob
-from ork_provider.portable import is_portable_int, is_portable_text
+from ork_provider.portable import is_portable_int, is_portable_text, portable
+from ork_provider.text import WORD, one_line
 
 KINDS: dict[str, str] = {
     "bigquery": "ork_provider.bigquery:BigQueryJob",
@@ -62,12 +63,18 @@ class JobStatus:
     :param remote_state: the service's own word for it, such as ``PENDING``
     :param message: the service's own words when it failed, or progress while it runs
     :param stats: what it cost and did; JSON values, units in the names
+
+    Both texts are made one line of a limited length, because they go into logs, messages, events and XComs.
     """
 
     state: JobState
     remote_state: str = ""
     message: str = ""
     stats: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "remote_state", one_line(self.remote_state, WORD))
+        object.__setattr__(self, "message", one_line(self.message))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +170,16 @@ def jobs_from_dicts(data: object, where: str = "jobs") -> tuple[Job, ...]:
 
 def describe_job(job: Job, status: JobStatus, *, sealed: bool = False) -> dict[str, Any]:
     """Return the job as events (``sealed``) and XComs list it: its dict + state, message, stats and link."""
-    return {
-        **(job.sealed_dict() if sealed else job.public_dict()),
-        "state": status.state.value,
-        "message": status.message,
-        "stats": dict(status.stats),
-        "link": job.link,
-    }
+    listed: dict[str, Any] = portable(
+        {
+            **(job.sealed_dict() if sealed else job.public_dict()),
+            "state": status.state.value,
+            "message": status.message,
+            "stats": status.stats,
+            "link": job.link,
+        }
+    )
+    return listed
 
 
 def cancel_by_hand(job: Job, why: object) -> str:

@@ -53,6 +53,15 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "1",
                         "default": "2",
                     },
+                    "allowed_hosts": {
+                        "description": "Hosts that the URLs of HTTP jobs may lead to, separated by commas or line "
+                        "breaks: host, host:port, *.domain or *.domain:port. Empty: any. The host of the task's "
+                        "Airflow connection is always allowed. Set it for workers and triggerers alike.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "jobs.example.com, *.internal.example.com:8443",
+                        "default": "",
+                    },
                 },
             }
         },

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from ork_provider.errors import BadRequest
+
+if TYPE_CHECKING:
+    from ork_provider.session import HostRule
 
 SHARED_POLL_INTERVAL = 2.0
 """Seconds between two shared polls unless ``[ork] shared_poll_interval`` says otherwise."""
@@ -35,6 +41,22 @@ def shared_poll_interval() -> float:
         SHARED_POLL_INTERVAL,
     )
     return SHARED_POLL_INTERVAL
+
+
+def allowed_hosts() -> tuple[HostRule, ...]:
+    """Return ``[ork] allowed_hosts``, the hosts that URLs of HTTP jobs may lead to; none means any.
+
+    :raises BadRequest: it cannot be read; then no URL is allowed, because a slip must not open what was to be closed
+    """
+    from airflow.sdk.configuration import conf
+
+    from ork_provider.session import read_rules
+
+    text = conf.get("ork", "allowed_hosts", fallback=None) or ""
+    try:
+        return read_rules(text)
+    except ValueError as exc:
+        raise BadRequest(f"[ork] allowed_hosts: {exc}. No HTTP job is asked for until it is corrected.") from exc
 
 
 def resume_pause() -> timedelta:

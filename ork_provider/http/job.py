@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -11,7 +12,8 @@ from typing import Any, ClassVar
 from ork_provider.errors import InvalidJob
 from ork_provider.http.json_path import check_path
 from ork_provider.job import Job, JobState, check_type, describe
-from ork_provider.session import MAX_BODY, is_secret, seal, secrets_of, unseal
+from ork_provider.session import MAX_BODY, is_secret, seal, secrets_of, secrets_of_url, show_url, unseal
+from ork_provider.templates import is_template
 
 USUAL_FAILURES = ("failed", "failure", "error", "cancelled", "canceled", "aborted")
 """Values that mean failure when ``failure_value`` names none; an empty list means that none does."""
@@ -19,6 +21,9 @@ USUAL_FAILURES = ("failed", "failure", "error", "cancelled", "canceled", "aborte
 CANCELLED_WORDS = ("cancelled", "canceled", "aborted", "killed")
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
+
+_URLS = ("url", "endpoint", "status_url", "result_url", "cancel_url")
+"""Fields that hold a URL, of a job or of an operator."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,7 @@ class HttpJob(Job):
     :param cancel_method: of the request that cancels
     :param result_url: URL of the result, fetched after success
     :param max_body_bytes: an answer may be so large at most
+    :param follow_redirects: go where an answer to GET or HEAD redirects to on the same server, five times at most
     :param withheld_headers: names of the secret headers that this copy of the job had to do without
     """
 
@@ -66,6 +72,7 @@ class HttpJob(Job):
     cancel_method: str = "DELETE"
     result_url: str | None = None
     max_body_bytes: int = MAX_BODY
+    follow_redirects: bool = False
     withheld_headers: list[str] = field(default_factory=list, hash=False)
 
     @property
@@ -75,13 +82,14 @@ class HttpJob(Job):
 
     @property
     def link(self) -> str | None:
-        """The URL, if it is a whole one."""
-        return self.url if self.url.startswith(("http://", "https://")) else None
+        """The URL, if it is a whole one; without the values of secret query parameters."""
+        return show_url(self.url, len(self.url)) if self.url.startswith(("http://", "https://")) else None
 
     @property
     def secrets(self) -> Set[str]:
-        """The values of secret headers."""
-        return secrets_of(self.headers)
+        """The values of secret headers, and of secret query parameters."""
+        urls = (self.url, self.cancel_url or "", self.result_url or "")
+        return secrets_of(self.headers).union(*map(secrets_of_url, urls))
 
     def public_dict(self) -> dict[str, Any]:
         """See Job; headers that look secret are left out, and named in ``withheld_headers``."""
@@ -133,7 +141,7 @@ class HttpJob(Job):
         return None
 
     def __str__(self) -> str:
-        return f"HTTP job {self.url}"
+        return f"HTTP job {show_url(self.url)}"
 
 
 CustomHttp = HttpJob
@@ -143,7 +151,8 @@ _ALIASES = {"status_field": "completion_field", "success_value": "completion_val
 
 
 def check_http_fields(holder: Any, where: str) -> None:
-    """Raise InvalidJob for a method, path or status code that makes no sense; operators have the same fields."""
+    """Raise InvalidJob for a method, URL, path or status code without sense; operators have the same fields."""
+    _check_urls(holder, where)
     for name in ("method", "cancel_method"):
         method = getattr(holder, name)
         if not isinstance(method, str) or method.upper() not in METHODS:
@@ -156,6 +165,21 @@ def check_http_fields(holder: Any, where: str) -> None:
             raise InvalidJob(f"{where}.{name}: expected a list of HTTP status codes, got {describe(codes)}.")
     if type(holder.max_body_bytes) is not int or holder.max_body_bytes < 1:
         raise InvalidJob(f"{where}.max_body_bytes: expected a number of bytes, got {describe(holder.max_body_bytes)}.")
+    if not isinstance(holder.follow_redirects, bool):
+        raise InvalidJob(f"{where}.follow_redirects: expected True or False, got {describe(holder.follow_redirects)}.")
+
+
+def _check_urls(holder: Any, where: str) -> None:
+    """Raise InvalidJob for a URL with a login in it, which would be stored and shown wherever the URL is."""
+    for name in _URLS:
+        url = getattr(holder, name, None)
+        if isinstance(url, str) and not is_template(url) and _LOGIN.match(url):
+            raise InvalidJob(
+                f"{where}.{name}: a URL may not hold a login (user:password@host); put it into the Airflow connection."
+            )
+
+
+_LOGIN = re.compile(r"\s*[^/?#]*//[^/?#]*@")
 
 
 def among(value: Any, wanted: Any) -> bool:

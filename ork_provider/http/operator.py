@@ -9,10 +9,10 @@ from ork_provider.attempt import Attempt
 from ork_provider.errors import BadRequest, InvalidJob, TryAgain, UnknownOutcome
 from ork_provider.http.job import HttpJob, check_http_fields
 from ork_provider.http.json_path import MISSING, check_path, find
-from ork_provider.http.service import HTTP_CONNECTION, HttpService, fill, same_origin, status_url_of
+from ork_provider.http.service import HTTP_CONNECTION, HttpService, fill, status_url_of, without_secrets
 from ork_provider.job import Job, JobStatus, describe
 from ork_provider.operator import JobOperator, WaitOperator
-from ork_provider.session import hide_headers, is_secret
+from ork_provider.session import hide_headers, same_origin, show_url
 from ork_provider.trigger import JobTrigger
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ STATUS_FIELDS = (
     "message_field",
     "cancel_method",
     "max_body_bytes",
+    "follow_redirects",
 )
 """Fields of HttpJob that an operator takes under the same names, with the same defaults and meanings."""
 
@@ -49,6 +50,7 @@ class _HttpOperator(WaitOperator):
     """What the operator and the sensor share: how a status is read, and the connection."""
 
     trigger_class = HttpJobTrigger
+    job_type = HttpJob
     method: str
 
     def __init__(
@@ -66,6 +68,7 @@ class _HttpOperator(WaitOperator):
         cancel_method: str = _DEFAULTS.cancel_method,
         result_field: str | None = None,
         max_body_bytes: int = _DEFAULTS.max_body_bytes,
+        follow_redirects: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -81,6 +84,7 @@ class _HttpOperator(WaitOperator):
         self.cancel_method = cancel_method
         self.result_field = result_field
         self.max_body_bytes = max_body_bytes
+        self.follow_redirects = follow_redirects
 
     @property
     def headers(self) -> Any:
@@ -110,7 +114,7 @@ class _HttpOperator(WaitOperator):
         if self.result_field is None and job.result_url is None:
             return {}
         service = await http_service(worker)
-        document = await service.fetch(job.result_url or job.url, job.headers, self.max_body_bytes)
+        document = await service.fetch(job, self.max_body_bytes)
         if self.result_field is None:
             return {"result": document}
         found = find(document, self.result_field)
@@ -207,8 +211,12 @@ class HttpJobOperator(_HttpOperator, JobOperator):
 
     @property
     def _needs_id(self) -> bool:
+        return any("{job_id}" in url for url in self._urls)
+
+    @property
+    def _urls(self) -> list[str]:
         urls = (self.status_url, self.result_url, self.cancel_url)
-        return any(isinstance(url, str) and "{job_id}" in url for url in urls)
+        return [url for url in urls if isinstance(url, str)]
 
     @property
     def can_resubmit(self) -> bool:  # type: ignore[override]
@@ -227,6 +235,7 @@ class HttpJobOperator(_HttpOperator, JobOperator):
     async def submit(self, attempt: Attempt, request: Mapping[str, Any], context: Context, worker: Worker) -> HttpJob:
         """See JobOperator."""
         service = await http_service(worker)
+        await service.check_urls(*(fill(url, "0") for url in self._urls))
         key = {self.idempotency_header: attempt.nonce} if self.idempotency_header else {}
         headers = {**(self.headers or {}), **key}
         response = await service.start(request, headers, can_resend=self.can_resubmit)
@@ -236,6 +245,10 @@ class HttpJobOperator(_HttpOperator, JobOperator):
             if self.can_resubmit:
                 raise
             raise UnknownOutcome(f"A job was started, but its answer cannot be read: {exc}") from exc
+        except BadRequest as exc:  # not "nothing was started"
+            if isinstance(exc, UnknownOutcome):
+                raise
+            raise UnknownOutcome(f"A job was started, but it cannot be asked for. {exc}") from exc
 
     async def _read_answer(self, response: Response, service: HttpService) -> HttpJob:
         """Return the job that the answer names."""
@@ -243,6 +256,7 @@ class HttpJobOperator(_HttpOperator, JobOperator):
         answer = response.json() if needs_body else None
         job_id = self._pick(answer, self.job_id_path) if self._needs_id else None
         url = await self._status_url(response, answer, job_id, service)
+        await service.check_urls(url)
         return self._new_job(
             url,
             headers=await self._headers_for(url, service),
@@ -250,12 +264,16 @@ class HttpJobOperator(_HttpOperator, JobOperator):
             result_url=fill(self.result_url, job_id) if self.result_url else None,
         )
 
+    @property
+    def _call(self) -> str:
+        return f"{self.method} {show_url(self.endpoint)}"
+
     async def _headers_for(self, url: str, service: HttpService) -> dict[str, str]:
         """Return the headers; without the secret ones if the answer has sent us to another server."""
         headers = dict(self.headers or {})
         if same_origin(await service.full_url(self.endpoint), await service.full_url(url)):
             return headers
-        return {name: value for name, value in headers.items() if not is_secret(name)}
+        return without_secrets(headers)
 
     async def _status_url(self, response: Response, answer: Any, job_id: str | None, service: HttpService) -> str:
         if self.status_url is not None:
@@ -266,7 +284,7 @@ class HttpJobOperator(_HttpOperator, JobOperator):
         location = response.headers.get("location")
         if not location:
             raise UnknownOutcome(
-                f"A job was started, but the answer of {self.method} {self.endpoint} has no Location header, and "
+                f"A job was started, but the answer of {self._call} has no Location header, and "
                 "neither status_url nor status_url_path says where its status is. Set one of them."
             )
         return status_url_of(started, location)
@@ -275,7 +293,7 @@ class HttpJobOperator(_HttpOperator, JobOperator):
         value = find(answer, str(path))
         if value is MISSING or value is None or isinstance(value, dict | list):
             raise UnknownOutcome(
-                f"A job was started, but the answer of {self.method} {self.endpoint} has no {path!r}: "
+                f"A job was started, but the answer of {self._call} has no {path!r}: "
                 f"{describe(answer)}. Correct job_id_path or status_url_path."
             )
         return str(value)

@@ -1,7 +1,8 @@
 """The door to the world.
 
-Requests and answers (``door``), what an answer means (``answers``), who sends (``credentials``), and what one
-event loop has of it all (``connections``).
+Requests and answers (``door``), where a URL leads (``origin``), how much of an answer is read (``body``), what an
+answer means (``answers``), who sends (``credentials``), what must not be seen (``secrets``), and what one event loop
+has of it all (``connections``).
 """
 
 from ork_provider.session.answers import PASSING_REASONS, check, refusal, retry_after
@@ -26,7 +27,17 @@ from ork_provider.session.door import (
     proxy_for,
     tls_context,
 )
-from ork_provider.session.secrets import Headers, hide_headers, is_secret, seal, secrets_of, unseal
+from ork_provider.session.origin import HostRule, Origin, check_host, read_origin, read_rules, same_origin
+from ork_provider.session.secrets import (
+    Headers,
+    hide_headers,
+    is_secret,
+    seal,
+    secrets_of,
+    secrets_of_url,
+    show_url,
+    unseal,
+)
 
 __all__ = [
     "CONNECTION_TTL",
@@ -38,23 +49,31 @@ __all__ = [
     "Credentials",
     "Door",
     "Headers",
+    "HostRule",
     "HttpxDoor",
+    "Origin",
     "ReadConnection",
     "Request",
     "Response",
     "Session",
     "check",
+    "check_host",
     "hide_headers",
     "is_secret",
     "proxy_for",
     "read_connection",
     "read_extra",
+    "read_origin",
+    "read_rules",
     "refusal",
     "retry_after",
+    "same_origin",
     "seal",
     "secrets_of",
+    "secrets_of_url",
     "send_as",
     "shared_session",
+    "show_url",
     "tls_context",
     "unseal",
 ]

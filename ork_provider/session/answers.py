@@ -9,6 +9,8 @@ from email.utils import parsedate_to_datetime
 
 from ork_provider.errors import BadRequest, Conflict, NotFound, OrkError, Throttled, TryAgain, Unauthorized
 from ork_provider.session.door import QUOTED, Request, Response
+from ork_provider.session.secrets import show_url
+from ork_provider.text import one_line
 
 
 def check(request: Request, response: Response) -> Response:
@@ -33,7 +35,8 @@ def refusal(request: Request, response: Response) -> OrkError:
         kind = Throttled if throttled else TryAgain
         return kind(message, retry_after=retry_after(response), processed=status not in (403, 429))
     if status in (301, 302, 303, 307, 308):
-        return BadRequest(f"{message}. It redirects to {response.headers.get('location')!r}; use that address.")
+        target = show_url(response.headers.get("location", "no address"))
+        return BadRequest(f"{message}. It redirects to {target!r}; use that address.")
     return BadRequest(message)
 
 
@@ -46,19 +49,23 @@ PASSING_REASONS = frozenset(
 def _reason(response: Response) -> str | None:
     try:
         return str(json.loads(response.body)["error"]["errors"][0]["reason"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
 
 
 def _quote(response: Response) -> str:
-    """Return the service's own message if there is one in the body, else the body's first characters."""
+    """Return the service's own message if there is one in the body, else the body's first characters; one line."""
     try:
         error = json.loads(response.body)["error"]
         said = error["message"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return repr(response.text[:QUOTED]) if response.body else "no body"
     reason = _reason(response)
-    return str(said)[:QUOTED] + (f" (reason: {reason})" if reason else "")
+    return one_line(str(said), QUOTED) + (f" (reason: {one_line(reason, 80)})" if reason else "")
+
+
+LONGEST_PAUSE = 24 * 3600.0
+"""Seconds that a service may ask us to wait; whoever asks for years has a fault."""
 
 
 def retry_after(response: Response) -> float | None:
@@ -68,13 +75,13 @@ def retry_after(response: Response) -> float | None:
         return None
     try:
         seconds = float(value)
-        return max(0.0, seconds) if math.isfinite(seconds) else None
+        return min(max(0.0, seconds), LONGEST_PAUSE) if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:
         until = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if until.tzinfo is None:
         until = until.replace(tzinfo=timezone.utc)
-    return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
+    return min(max(0.0, (until - datetime.now(timezone.utc)).total_seconds()), LONGEST_PAUSE)

@@ -3,29 +3,37 @@
 ``Door`` is a Protocol with two implementations, because each is the cheaper one in its place: httpx in a
 worker, where it is loaded already and three requests are sent; aiohttp in a triggerer, where thousands are
 (0.12 ms of CPU each against 1-2 ms). Both: redirects off, no cookies, proxies from the environment, the same CA
-bundle, timeouts and body cap; network trouble of either becomes the same errors.
+bundle, timeouts and body cap; a URL is read strictly before either sees it; network trouble of either becomes the
+same errors.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from ork_provider.errors import BadRequest, TryAgain
+from ork_provider.session.body import ENCODINGS, read_body
+from ork_provider.session.origin import Origin, read_origin, to_ascii
+from ork_provider.session.secrets import show_url
+from ork_provider.text import one_line
 
 if TYPE_CHECKING:
     import ssl
 
     import aiohttp
     import httpx
+
+log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT = 30.0
 """Seconds that one request may take, connect to last byte."""
@@ -67,7 +75,7 @@ class Request:
     @cached_property
     def full_url(self) -> str:
         """URL with the query, in ASCII."""
-        url = quote(self.url, safe=_URL_CHARACTERS)
+        url = to_ascii(self.url)
         if not self.params:
             return url
         return f"{url}{'&' if '?' in url else '?'}{urlencode(self.params)}"
@@ -79,19 +87,26 @@ class Request:
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """The headers, with the content type of a body."""
+        """The headers, with the content type of a body, and how the answer may be packed."""
         content = {"Content-Type": "application/json"} if self.json is not None else {}
-        return {"Accept": "application/json", **content, **self.headers}
+        return {"Accept": "application/json", "Accept-Encoding": ENCODINGS, **content, **self.headers}
+
+    @cached_property
+    def origin(self) -> Origin:
+        """The server that is asked.
+
+        :raises BadRequest: the URL can never be sent, or could be read in two ways
+        """
+        try:
+            return read_origin(self.url)
+        except ValueError as exc:
+            raise BadRequest(f"{self}: {exc}.") from None
 
     def check(self) -> None:
         """Raise BadRequest for a URL or a header that can never be sent: each client has other ideas of them."""
-        try:
-            parts = urlsplit(self.full_url)
-            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError as exc:
-            raise BadRequest(f"{self}: not a URL: {exc}") from exc
-        if not good:
-            raise BadRequest(f"{self}: not an http(s) URL.")
+        origin = self.origin
+        if self.verify is False and origin.scheme == "https":
+            _warn_unverified(origin)
         for name, value in self.headers.items():
             if not _HEADER_NAME.fullmatch(name) or not isinstance(value, str) or _CONTROL.search(value):
                 raise BadRequest(f"{self}: the header {name!r} cannot be sent; it needs a plain name and one line.")
@@ -99,13 +114,20 @@ class Request:
                 raise BadRequest(f"{self}: the header {name!r} cannot be sent; HTTP knows ASCII characters there.")
 
     def __str__(self) -> str:
-        return f"{self.method} {_USER_INFO.sub('//', self.url.partition('?')[0])}"
+        return f"{self.method} {show_url(self.url.partition('?')[0])}"
 
 
-_URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"
-_USER_INFO = re.compile(r"(?<=:)//[^/@]*@")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+@lru_cache(maxsize=256)  # once per process and server
+def _warn_unverified(origin: Origin) -> None:
+    log.warning(
+        "TLS verification of %s is off, as its Airflow connection says (verify): whoever is on the way can read what "
+        "is sent, secrets too. Name a CA bundle there instead.",
+        origin,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +148,7 @@ class Response:
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError) as exc:
-            kind = self.headers.get("content-type", "no content type")
+            kind = one_line(self.headers.get("content-type", "no content type"), 100)
             raise TryAgain(f"Expected JSON, got {kind}: {self.text[:QUOTED]!r}") from exc
 
 
@@ -161,8 +183,9 @@ class HttpxDoor:
                     request.method, request.full_url, headers=request.all_headers, content=request.body
                 )
                 async with sent as answer:
-                    body = await _read(answer.aiter_bytes(), request)
                     headers = {k.lower(): v for k, v in answer.headers.items()}
+                    packed = headers.get("content-encoding", "")
+                    body = await read_body(answer.aiter_raw(), request, answer.status_code, packed)
                     return Response(status=answer.status_code, headers=headers, body=body)
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
             raise TryAgain(f"{request}: cannot connect: {_say(exc)}", processed=False) from exc
@@ -174,11 +197,11 @@ class HttpxDoor:
     def _client(self, request: Request) -> httpx.AsyncClient:
         import httpx
 
-        key = (request.verify if request.url.startswith("https:") else False, proxy_for(request.url))
+        key = (request.verify if request.origin.scheme == "https" else False, proxy_for(request.url))
         if key not in self._clients:
             verify, proxy = key
             client = self._clients[key] = httpx.AsyncClient(
-                verify=tls_context(verify) if verify else False,
+                verify=tls_context(verify),
                 proxy=proxy,
                 trust_env=False,
                 timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
@@ -203,14 +226,15 @@ class AiohttpDoor:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._queues: dict[str, asyncio.Semaphore] = {}
-        self._proxies: dict[str, str | None] = {}
+        self._queues: dict[Origin, asyncio.Semaphore] = {}
+        self._proxies: dict[Origin, str | None] = {}
 
     async def send(self, request: Request) -> Response:
         """See Door."""
+        request.check()
         if request.shared or request.method != "GET":  # what starts or cancels a job does not wait for those who ask
             return await self._send(request)
-        queue = self._queue(_origin(request.url))
+        queue = self._queue(request.origin)
         try:
             await (asyncio.wait_for(queue.acquire(), QUEUE_TIMEOUT) if queue.locked() else queue.acquire())
         except asyncio.TimeoutError as exc:
@@ -221,23 +245,21 @@ class AiohttpDoor:
         finally:
             queue.release()
 
-    def _queue(self, origin: str) -> asyncio.Semaphore:
+    def _queue(self, origin: Origin) -> asyncio.Semaphore:
         if origin not in self._queues:
             self._queues[origin] = asyncio.Semaphore(CONNECTIONS_PER_HOST)
         return self._queues[origin]
 
-    def _proxy(self, url: str) -> str | None:
+    def _proxy(self, request: Request) -> str | None:
         """Return the proxy for a URL, looked up once for each host: the environment of a process does not change."""
-        origin = _origin(url)
-        if origin not in self._proxies:
-            self._proxies[origin] = proxy_for(url)
-        return self._proxies[origin]
+        if request.origin not in self._proxies:
+            self._proxies[request.origin] = proxy_for(request.url)
+        return self._proxies[request.origin]
 
     async def _send(self, request: Request) -> Response:
         import aiohttp
         from yarl import URL
 
-        request.check()
         try:
             sent = self._open().request(
                 request.method,
@@ -245,14 +267,15 @@ class AiohttpDoor:
                 headers=request.all_headers,
                 skip_auto_headers=("Content-Type",),
                 data=request.body,
-                proxy=self._proxy(request.url),
-                ssl=tls_context(request.verify) if request.url.startswith("https:") else True,
+                proxy=self._proxy(request),
+                ssl=tls_context(request.verify) if request.origin.scheme == "https" else True,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=request.timeout, sock_connect=CONNECT_TIMEOUT),
             )
             async with sent as answer:
-                body = await _read(answer.content.iter_any(), request)
                 headers = {k.lower(): v for k, v in answer.headers.items()}
+                packed = headers.get("content-encoding", "")
+                body = await read_body(answer.content.iter_any(), request, answer.status, packed)
                 return Response(status=answer.status, headers=headers, body=body)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
             raise TryAgain(f"{request}: cannot connect: {_say(exc)}", processed=False) from exc
@@ -266,7 +289,8 @@ class AiohttpDoor:
 
         if self._session is None or self._session.closed:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=60)
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            jar = aiohttp.DummyCookieJar()
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=jar, auto_decompress=False)
         return self._session
 
     async def close(self) -> None:
@@ -274,22 +298,6 @@ class AiohttpDoor:
         session, self._session, self._queues, self._proxies = self._session, None, {}, {}
         if session is not None:
             await session.close()
-
-
-def _origin(url: str) -> str:
-    return "/".join(url.split("/", 3)[:3])
-
-
-async def _read(chunks: AsyncIterator[bytes], request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > request.max_body:
-            raise BadRequest(
-                f"{request}: the answer is larger than {request.max_body} bytes; "
-                "ask the service for less, or raise max_body_bytes."
-            )
-    return bytes(body)
 
 
 @cache
@@ -304,7 +312,7 @@ def tls_context(verify: bool | str = True) -> ssl.SSLContext:
     import certifi
 
     if verify is False:
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
@@ -336,4 +344,5 @@ def proxy_for(url: str) -> str | None:
 
 
 def _say(exc: BaseException) -> str:
-    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    said = one_line(str(exc), QUOTED)  # it may quote what the service has sent
+    return f"{type(exc).__name__}: {said}" if said else type(exc).__name__

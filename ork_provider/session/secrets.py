@@ -1,21 +1,32 @@
-"""What in a request must not be seen: secret headers, in templates, rendered fields, logs and messages."""
+"""What in a request must not be seen: secret headers and query parameters, wherever a person may read them."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from ork_provider.errors import InvalidJob
-from ork_provider.session.door import Request, Response
 from ork_provider.templates import is_reference
+from ork_provider.text import one_line
+
+if TYPE_CHECKING:
+    from ork_provider.session.door import Request, Response
 
 HIDDEN = "***"
 
 _SECRET_WORDS = ("auth", "cookie", "token", "secret", "passw", "apikey", "credential", "signature")
 _SECRET_ENDS = ("-key", "-pwd", "-sig")
 _NO_SECRETS = ("idempotency-key", "x-idempotency-key")
+
+_SECRET_PARAMETERS = ("sig", "code", "pwd")
+"""Query parameters whose names do not tell: a signature of Azure Storage, a key of Azure Functions, a password."""
+
+_PARAMETER = re.compile(r"(?<=[?&;])([^=&;#]+)=([^&;#]*)")
+_USER_INFO = re.compile(r"(?<=:)//[^/?#]*@")
 
 _SHORTEST = 6
 """Characters of a value that is looked for in texts; a shorter one would be found everywhere."""
@@ -128,3 +139,25 @@ def secrets_of(headers: Mapping[str, str]) -> set[str]:
     values = {value for name, value in headers.items() if is_secret(name) and isinstance(value, str)}
     parts = {value.partition(" ")[2] for value in values}
     return {secret for secret in values | parts if len(secret) >= _SHORTEST}
+
+
+def show_url(url: str, limit: int = 300) -> str:
+    """Return a URL as messages show it: one line, no login, ``***`` for secret query parameters, no fragment."""
+    url = _USER_INFO.sub("//", url.partition("#")[0])
+    return one_line(_PARAMETER.sub(_hide, url), limit)
+
+
+def _hide(parameter: re.Match[str]) -> str:
+    return f"{parameter[1]}={HIDDEN}" if _is_secret_parameter(parameter[1]) else parameter[0]
+
+
+def _is_secret_parameter(name: str) -> bool:
+    return is_secret(name) or name.lower() in _SECRET_PARAMETERS
+
+
+def secrets_of_url(url: str) -> set[str]:
+    """Return the values of a URL's secret query parameters, as they stand there and as they read."""
+    query = url.partition("#")[0].partition("?")[2]
+    spelt = {value for name, value in _PARAMETER.findall(f"?{query}") if _is_secret_parameter(name)}
+    read = {value for name, value in parse_qsl(query) if _is_secret_parameter(name)}
+    return {secret for secret in spelt | read if len(secret) >= _SHORTEST}
