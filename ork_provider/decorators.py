@@ -56,11 +56,15 @@ class DeferredOperator(DecoratedOperator, JobsOperator, OwnerOperator):
             return self._watch(context, handover.jobs, handover.deadline, worker)
 
     def execute_complete(
-        self, context: Context, event: Any = None, output: Mapping[str, Any] | None = None, **more: Any
+        self, context: Context, event: Any = None, output: Mapping[str, Any] | None = None, **unknown: Any
     ) -> Any:
         """Turn the trigger's event into the task's result or its failure."""
         self.carried = {"output": self._stored_output(context) if output is None else output}
-        return super().execute_complete(context, event)
+        return super().execute_complete(context, event, **unknown)
+
+    def _go_on_without_trigger(self, context: Context, gave_up: Exception) -> Any:
+        self.carried = {"output": self._stored_output(context)}
+        return super()._go_on_without_trigger(context, gave_up)
 
     def _stored_output(self, context: Context) -> Any:
         """Return what the function returned beside its jobs; ``dags test`` drops all arguments but the event."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from ork_provider.errors import NotFound, OrkError, TryAgain
 from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand
 from ork_provider.service import Services
-from ork_provider.waiting import FAILED, SUCCESS, Clock, Outcome, Policy, keep_trying
+from ork_provider.waiting import FAILED, SUCCESS, Clock, Outcome, Policy, TooLate, keep_trying, limited
+from ork_provider.waiting.journal import after_colon
 
 T = TypeVar("T")
 
@@ -28,6 +29,12 @@ Watched = list[tuple[Job, JobStatus]]
 SETTLE = 30.0
 """Seconds within which a cancelled job must be seen to have ended."""
 
+LAST_LOOK = 5.0
+"""Seconds for a look at a job that could not be cancelled."""
+
+_UNKNOWN = JobStatus(state=JobState.RUNNING)
+"""What is known of a job that cannot be asked."""
+
 
 @dataclass(kw_only=True)
 class Ender:
@@ -43,11 +50,11 @@ class Ender:
         seen = await asyncio.gather(*(self._look(job, status) for job, status in jobs))
         return [(job, status) for (job, _), status in zip(jobs, seen, strict=True)]
 
-    async def _look(self, job: Job, status: JobStatus) -> JobStatus:
+    async def _look(self, job: Job, status: JobStatus, seconds: float | None = None) -> JobStatus:
         if status.state.final:
             return status
         try:
-            return await self.ask(job, SETTLE) or status
+            return await self.ask(job, seconds or SETTLE) or status
         except OrkError as exc:
             self.log.warning("%s: %s", job, exc)
             return status
@@ -56,21 +63,26 @@ class Ender:
         """Stop what still runs, side by side; return what became of each, and a sentence on each that ran."""
         running = [job for job, status in jobs if not status.state.final]
         ends = dict(zip(running, await asyncio.gather(*map(self.stop, running)), strict=True))
-        said = [said_of_cancel(job, end) for job, end in ends.items()]
-        return [(job, ends.get(job) or status) for job, status in jobs], said
+        became = {job: status for job, (status, _) in ends.items() if status is not _UNKNOWN}
+        return [(job, became.get(job, status)) for job, status in jobs], [ends[job][1] for job in running]
 
-    async def stop(self, job: Job) -> JobStatus | None:
-        """Cancel a job and wait until it is seen to have ended; None if that could not be done."""
+    async def stop(self, job: Job) -> tuple[JobStatus, str]:
+        """Cancel a job and wait until it is seen to have ended; return how it is then, and a sentence on it."""
         try:
             await self._keep_trying(lambda: self.services.cancel(job), f"Cancelling {job}", SETTLE)
         except OrkError as exc:
-            self.log.error("%s", cancel_by_hand(job, exc))
-            return None
+            status = await self._look(job, _UNKNOWN, LAST_LOOK)  # it may have ended by itself
+            if status.state.final:
+                return status, said_of_cancel(job, status)
+            problem = cancel_by_hand(job, exc)
+            self.log.error("%s", problem)
+            return status, problem
         try:
-            return await self.settle(job, SETTLE)
+            status = await self.settle(job, SETTLE) or _UNKNOWN
         except OrkError as exc:
             self.log.warning("%s was asked to stop, but cannot be seen to end: %s", job, exc)
-            return None
+            status = _UNKNOWN
+        return status, said_of_cancel(job, None if status is _UNKNOWN else status)
 
     async def settle(self, job: Job, seconds: float) -> JobStatus | None:
         """Ask every second until the job has ended, for so many seconds; return what was heard last."""
@@ -88,9 +100,25 @@ class Ender:
         except NotFound:
             return None
 
-    async def _keep_trying(self, call: Callable[[], Awaitable[T]], what: str, budget: float | None) -> T:
-        policy = Policy(error_budget=min(budget or self.error_budget, self.error_budget))
-        return await keep_trying(call, policy=policy, clock=self.clock, log=self.log, what=what)
+    async def _keep_trying(self, call: Callable[[], Coroutine[Any, Any, T]], what: str, budget: float | None) -> T:
+        """Try for so many seconds; with a budget a call that hangs is not waited for any longer either."""
+        seconds = min(budget or self.error_budget, self.error_budget)
+        said: list[TryAgain] = []
+
+        async def noted() -> T:
+            try:
+                return await call()
+            except TryAgain as exc:
+                said.append(exc)
+                raise
+
+        trying = keep_trying(noted, policy=Policy(error_budget=seconds), clock=self.clock, log=self.log, what=what)
+        if budget is None:
+            return await trying
+        try:
+            return await limited(trying, seconds, self.clock)
+        except TooLate:
+            raise said[-1] if said else TryAgain(f"the service did not answer within {seconds:g} s") from None
 
 
 def said_of_cancel(job: Job, status: JobStatus | None) -> str:
@@ -100,7 +128,7 @@ def said_of_cancel(job: Job, status: JobStatus | None) -> str:
     if status.state is JobState.CANCELLED:
         return f"{job} was cancelled, and the service confirms it."
     if status.state.final:
-        return f"{job} had ended by then: {status.state.value}."
+        return f"{job} had ended by then: {status.state.value}{after_colon(status.message)}."
     return f"{job} was asked to stop but still runs; see {job.link or 'the service'}."
 
 

@@ -22,6 +22,7 @@ from ork_provider.ending import cancel_all, end_rest
 from ork_provider.errors import InvalidJob
 from ork_provider.hub import Hub
 from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand, describe, describe_job, jobs_from_dicts
+from ork_provider.portable import portable
 from ork_provider.service import CONNECTIONS, Services
 from ork_provider.session import shared_session
 from ork_provider.waiting import ERROR, TIMEOUT, Clock, Journal, Policy, SystemClock, Watch, needed, policy_of, wait
@@ -217,7 +218,7 @@ class JobTrigger(BaseTrigger):
         try:
             await asyncio.wait_for(self._kill_jobs(), KILL_BUDGET)
         except asyncio.TimeoutError:
-            for job in jobs_from_dicts(self.jobs):
+            for job in self._unended():
                 self.log.error("%s", cancel_by_hand(job, f"not done in {KILL_BUDGET:g} s"))
         except InvalidJob as exc:
             self.log.error("Nothing could be cancelled: %s", exc)
@@ -227,11 +228,13 @@ class JobTrigger(BaseTrigger):
         if await self._is_only_moved():
             self.log.info("The task is still deferred: the trigger was moved, its jobs go on")
             return
-        jobs = [job for job in jobs_from_dicts(self.jobs) if not self._heard(job).state.final]
         async with shared_session() as session:
             left = began + KILL_BUDGET - self.clock.monotonic()
             services = Services(session, self.connections)
-            await cancel_all(jobs, services, clock=self.clock, log=self.log, budget=left)
+            await cancel_all(self._unended(), services, clock=self.clock, log=self.log, budget=left)
+
+    def _unended(self) -> list[Job]:
+        return [job for job in jobs_from_dicts(self.jobs) if not self._heard(job).state.final]
 
     async def _is_only_moved(self) -> bool:
         """Whether Airflow still has the task as deferred; without an answer, nothing counts as killed."""
@@ -242,7 +245,7 @@ class JobTrigger(BaseTrigger):
                 "Airflow did not say whether the task was killed (%s); its jobs go on. If it was, cancel "
                 "them by hand: %s",
                 f"{type(exc).__name__}: {exc}",
-                "; ".join(f"{job} {job.link or ''}" for job in jobs_from_dicts(self.jobs)),
+                "; ".join(f"{job} {job.link or ''}" for job in self._unended()),
             )
             return True
         return state == "deferred"
@@ -297,7 +300,7 @@ class JobTrigger(BaseTrigger):
             await ask_supervisor(
                 SetXCom(
                     key="ork_progress",
-                    value=words,
+                    value=portable(words),
                     dag_id=ti.dag_id,
                     task_id=ti.task_id,
                     run_id=ti.run_id,
@@ -335,8 +338,8 @@ _KWARGS = (
 
 
 def new_event(payload: dict[str, Any]) -> TriggerEvent:
-    """Return a trigger's event."""
-    return TriggerEvent(payload)  # type: ignore[no-untyped-call]
+    """Return a trigger's event; what Airflow cannot carry of it would end the triggerer."""
+    return TriggerEvent(portable(payload))  # type: ignore[no-untyped-call]
 
 
 async def ask_supervisor(message: Any, timeout: float = SUPERVISOR_TIMEOUT) -> Any:

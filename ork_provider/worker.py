@@ -27,6 +27,12 @@ CANCEL_BUDGET = 20.0
 
 CANCEL_PAUSE = 0.25
 
+CANCEL_CALL = 10.0
+"""Seconds that one cancel is waited for before it is sent again, so that one that hangs holds up no other."""
+
+SAY_AFTER = 3.5
+"""Seconds after which the log names what is not cancelled yet: soon enough before that SIGKILL."""
+
 ABSENT = 2.0
 """Seconds after a submit has ended in which a job that the service does not know may still appear."""
 
@@ -167,24 +173,39 @@ class KillSwitch:
             await asyncio.sleep(CANCEL_PAUSE)
         until = time.monotonic() + CANCEL_BUDGET - 1
         endings: dict[int, Ending] = {}
-        while time.monotonic() < until:
+        saying = asyncio.get_running_loop().call_later(SAY_AFTER, self._say_what_is_left, endings)
+        while (seconds := until - time.monotonic()) > 0:
             jobs, submitting = self.jobs, self.submitting
             left = [(job, endings.setdefault(i, Ending())) for i, job in enumerate(jobs)]
-            trying = [self._try_to_cancel(job, e, services, submitting) for job, e in left if not e.done]
+            limit = min(seconds, CANCEL_CALL)
+            trying = [self._try_to_cancel(job, e, services, submitting, limit) for job, e in left if not e.done]
             await asyncio.gather(*trying)
             if not submitting and all(ending.done for _, ending in left):
+                saying.cancel()
                 return
             await asyncio.sleep(CANCEL_PAUSE)
         for i, job in enumerate(self.jobs):
             if not endings.get(i, Ending()).done:
                 self._log.error("%s", cancel_by_hand(job, endings.get(i, Ending()).error))
 
-    async def _try_to_cancel(self, job: Job, ending: Ending, services: Services, submitting: bool) -> None:
+    def _say_what_is_left(self, endings: Mapping[int, Ending]) -> None:
+        """Name what is not cancelled yet: nobody may live to say that it could not be."""
+        for i, job in enumerate(self.jobs):
+            if not endings.get(i, Ending()).done:
+                link = job.link or "in the service"
+                self._log.warning("%s is not cancelled yet. If this is the last line, see to it by hand: %s", job, link)
+
+    async def _try_to_cancel(
+        self, job: Job, ending: Ending, services: Services, submitting: bool, limit: float
+    ) -> None:
         try:
-            if await services.cancel(job):
+            if await asyncio.wait_for(services.cancel(job), limit):
                 self._log.info("Cancelled %s, because the task was told to stop", job)
                 ending.done = True
                 return
+        except asyncio.TimeoutError:
+            ending.error = f"the service did not answer within {limit:.0f} s"
+            return
         except Exception as exc:  # one job's trouble, even a bug, must not leave the others running
             ending.error = exc if isinstance(exc, OrkError) else repr(exc)
             if not isinstance(exc, TryAgain) and not submitting:

@@ -121,6 +121,10 @@ class DqopsWaitForJobOperator(DqopsGate):
             found = self._find_upstream(context)
         return list(dict.fromkeys(self._place(job) for job in found))
 
+    def stored_jobs(self, context: Context) -> Sequence[DqopsJob]:
+        """Return nothing: a key may have come to name another job than the one that was waited for."""
+        return ()
+
     def _place(self, job: DqopsJob) -> DqopsJob:
         """Return a job at the server and over the connection that this operator names, else those of its starter."""
         return replace(job, base_url=self.base_url or job.base_url, conn_id=self._job_conn_id or job.conn_id)

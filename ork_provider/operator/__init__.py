@@ -6,7 +6,8 @@ store, so that there are never two live jobs for one task instance; the table is
 """
 
 from ork_provider.operator.job import JobOperator
+from ork_provider.operator.link import ConsoleLink
 from ork_provider.operator.many import WaitForJobsOperator
-from ork_provider.operator.wait import ConsoleLink, WaitOperator
+from ork_provider.operator.wait import WaitOperator
 
 __all__ = ["ConsoleLink", "JobOperator", "WaitForJobsOperator", "WaitOperator"]

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ork_provider.errors import JobError
-from ork_provider.job import Job, JobState, JobStatus
+from ork_provider.job import Job, JobStatus
 from ork_provider.operator.wait import WaitOperator
 
 if TYPE_CHECKING:
@@ -88,14 +88,3 @@ class OwnerOperator(WaitOperator):
                 return None
             self.log.info("%s is not known to its service; asking again", job)
             await self.clock.sleep(2.0)
-
-    def cancel_stored(self, context: Context) -> None:
-        """Cancel the jobs that the task state store names, after Airflow gave up on the trigger."""
-        running = JobStatus(state=JobState.RUNNING)
-        jobs = [self.revive(job, running) for job in self.stored_jobs(context)]
-        if not jobs or not self.cancel_on_timeout:
-            return
-        with self._worker() as worker:
-            looked = worker.run(self._ender(worker).look_at_all(jobs))
-            _, said = worker.run(self._ender(worker).stop_all(looked))
-        self.log.error("Airflow gave up on the trigger. %s", " ".join(said))

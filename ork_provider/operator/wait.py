@@ -11,12 +11,11 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from airflow.sdk import BaseOperator, BaseOperatorLink
-
 from ork_provider.ending import Ender, end_rest, said_of_cancel
-from ork_provider.errors import OrkError
+from ork_provider.errors import InvalidJob
 from ork_provider.job import Job, JobState, JobStatus, describe_job
 from ork_provider.operator.arguments import CheckedOperator, to_seconds
+from ork_provider.operator.link import ConsoleLink
 from ork_provider.operator.outcome import failure, read_event
 from ork_provider.settings import default_deferrable, resume_pause
 from ork_provider.trigger import JobTrigger
@@ -40,7 +39,6 @@ from ork_provider.worker import KillSwitch, Worker
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from airflow.sdk.types import TaskInstanceKey
 
 T = TypeVar("T")
 
@@ -49,21 +47,6 @@ DEFER_GRACE = timedelta(minutes=5)
 
 EARLIER = 5.0
 """Seconds before ``execution_timeout`` at which a job's deadline is, so that its end can be seen to."""
-
-
-class ConsoleLink(BaseOperatorLink):
-    """Button on the task instance's page that opens the job in its service's own console."""
-
-    name = "Job console"
-
-    @property
-    def xcom_key(self) -> str:
-        """XCom that holds the link; it is pushed before the wait begins."""
-        return "ork_link"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the link of the job that this try has watched, or an empty string."""
-        return getattr(operator, "job_link", None) or ""
 
 
 class WaitOperator(CheckedOperator):
@@ -81,6 +64,8 @@ class WaitOperator(CheckedOperator):
     """
 
     submits: ClassVar[bool] = False
+    job_type: ClassVar[type[Job]] = Job
+    """What jobs it waits for."""
     until: Until = "all"
     fail_fast: bool = False
     trigger_class: ClassVar[type[JobTrigger]]
@@ -217,9 +202,11 @@ class WaitOperator(CheckedOperator):
         )
         return full
 
-    def execute_complete(self, context: Context, event: Any = None) -> Any:
-        """Turn the trigger's event into the task's result or its failure."""
-        verdict, message, jobs = read_event(event)
+    def execute_complete(self, context: Context, event: Any = None, **unknown: Any) -> Any:
+        """Turn the trigger's event into the task's result or its failure; what a later release adds is ignored."""
+        if unknown:
+            self.log.warning("%s: ignoring unknown arguments %s", self, sorted(unknown))
+        verdict, message, jobs = read_event(event, self.job_type, self.until)
         if jobs:
             self.job_link = jobs[0][0].link
         revived = [self.revive(job, status) for job, status in jobs]
@@ -245,7 +232,7 @@ class WaitOperator(CheckedOperator):
             self.log.info("%s", message)
             return self._result(jobs, worker)
         if verdict == ERROR:
-            self._abandon(context, jobs, worker)
+            message = " ".join([message, *self._abandon(context, jobs, worker)])
         if jobs:
             self._tell(context, [job for job, _ in jobs], [describe_job(*one) for one in jobs])
         raise self.failure(verdict, message, jobs)
@@ -278,34 +265,46 @@ class WaitOperator(CheckedOperator):
         self, message: str, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker
     ) -> tuple[str, str, list[tuple[Job, JobStatus]]]:
         """Look once more at what did not end in time, cancel it if that is ours to do, and say what became of it."""
-        looked = worker.run(self._ender(worker).look_at_all(jobs))
-        states = [status.state for _, status in looked]
-        running = JobState.RUNNING in states
-        if looked and states.count(JobState.SUCCEEDED) >= needed(self.until, len(looked)):
+        return self._end_wait(message, jobs, worker, cancels="cancel_on_timeout")
+
+    def _end_wait(
+        self, message: str, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker, *, cancels: str
+    ) -> tuple[str, str, list[tuple[Job, JobStatus]]]:
+        """End a wait for what has not ended; ``cancels`` names the argument that says whether to cancel it."""
+        ender = self._ender(worker)
+        looked = worker.run(ender.look_at_all(jobs))
+        running = any(status.state is JobState.RUNNING for _, status in looked)
+        if self._is_enough(looked):
             if running and self.cancel_rest:
-                looked, _ = worker.run(self._ender(worker).stop_all(looked))
+                looked, _ = worker.run(ender.stop_all(looked))
             return SUCCESS, f"{message} But by then it had ended well.", looked
         if looked and not running:
             return FAILED, f"{message} {' '.join(said_of_cancel(job, status) for job, status in looked[:5])}", looked
-        if not self.cancel_on_timeout:
-            return TIMEOUT, f"{message} What still runs was left running (cancel_on_timeout=False).", looked
-        ended, said = worker.run(self._ender(worker).stop_all(looked))
-        return TIMEOUT, f"{message} {' '.join(said[:5])}", ended
+        if not getattr(self, cancels):
+            return TIMEOUT, f"{message} What still runs was left running ({cancels}=False).", looked
+        ended, said = worker.run(ender.stop_all(looked))
+        verdict = SUCCESS if self._is_enough(ended) else TIMEOUT  # it may have ended well before the cancel came
+        return verdict, f"{message} {' '.join(said[:5])}", ended
 
-    def _abandon(self, context: Context, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> None:
-        """After an error of the watch itself: leave the job to the next try, or cancel it if there is none."""
+    def _is_enough(self, jobs: Sequence[tuple[Job, JobStatus]]) -> bool:
+        good = [job for job, status in jobs if status.state is JobState.SUCCEEDED]
+        return bool(jobs) and len(good) >= needed(self.until, len(jobs))
+
+    def _abandon(self, context: Context, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> list[str]:
+        """After an error of the watch itself: leave the job to the next try, or cancel it if there is none; say so."""
         if not (self.submits and self.cancel_on_kill):
-            return
+            return []
         ti = context["ti"]
         if ti.try_number <= (getattr(ti, "max_tries", 0) or 0):
             self.log.warning("The job is left as it is; the next try will find it again")
-            return
+            return []
         if not jobs:  # an event that could not be read, or that a trigger sent which could not read its own
             jobs = [self.revive(job, JobStatus(state=JobState.RUNNING)) for job in self.stored_jobs(context)]
         running = [(job, status) for job, status in jobs if not status.state.final]
         for job, _ in running:
             self.log.warning("%s has no owner any more: this was the last try", job)
-        worker.run(self._ender(worker).stop_all(running))
+        _, said = worker.run(self._ender(worker).stop_all(running))
+        return said[:5]
 
     async def _keep_trying(self, call: Callable[[], Awaitable[T]], what: str, budget: float | None = None) -> T:
         policy = Policy(error_budget=min(budget or self.error_budget, self.error_budget))
@@ -315,24 +314,40 @@ class WaitOperator(CheckedOperator):
         return Ender(services=worker.services, clock=self.clock, log=self.log, error_budget=self.error_budget)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; when Airflow itself gave up on the trigger, cancel the job before the task fails."""
+        """Resume; where Airflow itself gave up on the trigger, end the wait as at the deadline."""
         from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except (TaskDeferralTimeout, TaskDeferralError):
+        except (TaskDeferralTimeout, TaskDeferralError) as gave_up:
             try:
-                self.cancel_stored(context)
-            except OrkError as exc:  # what Airflow says of the trigger must not be lost over it
-                self.log.error("The job could not be cancelled: %s", exc)
-            raise
+                return self._go_on_without_trigger(context, gave_up)
+            except InvalidJob as exc:  # what Airflow says of the trigger must not be lost over it
+                raise type(gave_up)(f"{gave_up}. {exc}") from exc
+
+    def _go_on_without_trigger(self, context: Context, gave_up: Exception) -> Any:
+        """Take the job's own end if it has one; otherwise cancel it, and fail with what Airflow says and became of it.
+
+        A crashed trigger leaves its job without an owner, as a kill does; Airflow's timeout is a late deadline.
+        """
+        running = JobStatus(state=JobState.RUNNING)
+        jobs = [self.revive(job, running) for job in self.stored_jobs(context)]
+        if not jobs:
+            raise gave_up
+        mask([job for job, _ in jobs])
+        self._guard.answer_for(*(job for job, _ in jobs))
+        cancels = "cancel_on_timeout" if type(gave_up).__name__ == "TaskDeferralTimeout" else "cancel_on_kill"
+        with self._worker() as worker:
+            said = f"Airflow gave up on the trigger ({gave_up})."
+            verdict, message, jobs = self._end_wait(said, jobs, worker, cancels=cancels)
+            if verdict != TIMEOUT:
+                return self._complete(context, verdict, message, jobs, worker)
+        self._tell(context, [job for job, _ in jobs], [describe_job(*one) for one in jobs])
+        raise type(gave_up)(message) from gave_up
 
     def stored_jobs(self, context: Context) -> Sequence[Job]:
-        """Return the jobs that the task state store names; a watcher has none."""
-        return ()
-
-    def cancel_stored(self, context: Context) -> None:
-        """Cancel the job that the task state store names; a watcher has none."""
+        """Return the jobs that the task waits for, where no event names them."""
+        return self.wanted_jobs(context)
 
     def on_kill(self) -> None:
         """Stop, and cancel the job if it is ours; runs inside the main thread, which then goes on."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ork_provider.ending import CANCEL_BUDGET, SEE_END, SETTLE, Ender, cancel_all, end_rest
+from ork_provider.ending import CANCEL_BUDGET, LAST_LOOK, SEE_END, SETTLE, Ender, cancel_all, end_rest
 from ork_provider.errors import BadRequest, NotFound, TryAgain
 from ork_provider.job import Job, JobState, JobStatus
 from ork_provider.service import Service, Services
@@ -50,6 +50,7 @@ class Scripted(Service):
     cancels: dict[str, list[Answer]] = field(default_factory=dict)
     checks: dict[str, list[Answer]] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
+    hangs: bool = False
 
     connection_defaults: ClassVar[dict[str, Any]] = {"conn_id": "thing_default"}
 
@@ -59,6 +60,7 @@ class Scripted(Service):
         return service
 
     async def check(self, job: Any) -> JobStatus:
+        await self.clock.sleep(3600 * self.hangs)
         answer = self._next("check", self.checks, job.name)
         assert isinstance(answer, JobStatus)
         return answer
@@ -67,7 +69,7 @@ class Scripted(Service):
         raise AssertionError("nothing is started here")
 
     async def cancel(self, job: Any) -> None:
-        await self.clock.sleep(1)
+        await self.clock.sleep(3600 if self.hangs else 1)
         self._next("cancel", self.cancels, job.name)
 
     def _next(self, verb: str, scripts: dict[str, list[Answer]], name: str) -> Answer:
@@ -266,14 +268,14 @@ def listed(**states: JobStatus) -> list[tuple[Job, JobStatus]]:
 async def test_stop_all(caplog: pytest.LogCaptureFixture) -> None:
     """Each job that runs is cancelled once, and one sentence says what became of it; the others are left alone."""
     service, services = scripted(
-        {"b": GONE, "c": NO}, {"a": [RUN, RUN, STOPPED], "b": GONE, "d": GOOD, "e": RUN, "f": NO}
+        {"b": GONE, "c": NO}, {"a": [RUN, RUN, STOPPED], "b": GONE, "c": NO, "d": GOOD, "e": RUN, "f": NO}
     )
     jobs = listed(a=RUN, b=RUN, c=RUN, d=RUN, e=RUN, z=BAD)
     stopped, said = await ender(service, services).stop_all(jobs)
     assert said == [
         "thing job a was cancelled, and the service confirms it.",
         "thing job b could not be seen to end; see https://console/b.",
-        "thing job c could not be seen to end; see https://console/c.",
+        "thing job c could not be cancelled: 403 forbidden. Cancel it by hand: https://console/c",
         "thing job d had ended by then: succeeded.",
         "thing job e was asked to stop but still runs; see https://console/e.",
     ]
@@ -311,10 +313,33 @@ async def test_stop_all_of_nothing() -> None:
 @pytest.mark.parametrize("budget", [2.0, 600.0])
 async def test_stop_within_the_error_budget(budget: float, caplog: pytest.LogCaptureFixture) -> None:
     """A service that stays away is given up after the task's error budget, at most after ``SETTLE`` seconds."""
-    service, services = scripted({"a": BUSY})
-    assert await ender(service, services, budget).stop(Thing(name="a")) is None
-    assert service.clock.monotonic() <= min(budget, SETTLE) + 2
-    assert "Cancel it by hand" in caplog.text
+    service, services = scripted({"a": BUSY}, {"a": BUSY})
+    status, said = await ender(service, services, budget).stop(Thing(name="a"))
+    assert (status.state, said) == (
+        JobState.RUNNING,
+        "thing job a could not be cancelled: 503. Cancel it by hand: https://console/a",
+    )
+    assert service.clock.monotonic() <= min(budget, SETTLE) + min(budget, LAST_LOOK)
+    assert said in caplog.messages
+
+
+@pytest.mark.parametrize("script", [GOOD, BAD, STOPPED], ids=lambda status: status.state.value)
+async def test_job_that_could_not_be_cancelled_and_ended(script: JobStatus, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody is sent to cancel a job by hand that has ended by itself."""
+    service, services = scripted({"a": NO}, {"a": script})
+    (job, status), *_ = (await ender(service, services).stop_all(listed(a=RUN)))[0]
+    assert (job, status) == (Thing(name="a"), script)
+    assert "by hand" not in caplog.text
+
+
+async def test_service_that_hangs() -> None:
+    """A cancel, and an ask, that hang are given up in time."""
+    service, services = scripted()
+    service.hangs = True
+    stopped, said = await ender(service, services).stop_all(listed(a=RUN, b=RUN))
+    assert [status for _, status in stopped] == [RUN, RUN]
+    assert "thing job a could not be cancelled: the service did not answer within 30 s. Cancel it by hand" in said[0]
+    assert service.clock.monotonic() <= SETTLE + LAST_LOOK
 
 
 async def test_look_at_all(caplog: pytest.LogCaptureFixture) -> None:
