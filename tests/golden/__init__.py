@@ -1,0 +1,1 @@
+"""What each release has stored, and how it is written."""
