@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from urllib.parse import quote
 
 from ork_provider.errors import BadRequest
@@ -18,6 +18,7 @@ _LABEL = "[a-z0-9_-]{1,63}"
 _HOST = rf"{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9a-f:.]{{2,45}}\]"
 _URL = re.compile(rf"(https?)://({_HOST})(?::([0-9]{{1,5}}))?(?=[/?#]|\Z)", re.IGNORECASE | re.ASCII)
 _RULE = re.compile(rf"(\*\.)?({_HOST})(?::([0-9]{{1,5}}))?", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\.?\Z", re.IGNORECASE | re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PORTS = {"http": 80, "https": 443}
 
@@ -70,13 +71,16 @@ def _complain(text: str) -> str:
 
 
 def _plain(host: str) -> str:
-    """Return a host in the one spelling in which it is compared; one that is no IPv6 address is a ValueError."""
-    if not host.startswith("["):
-        return host.lower()
+    """Return a host in the one spelling in which it is compared; an address in any odd spelling is a ValueError.
+
+    Systems take 127.1, 2130706433 and 0x7f000001 for 127.0.0.1.
+    """
     try:
-        return f"[{IPv6Address(host[1:-1])}]"
+        if host.startswith("["):
+            return f"[{IPv6Address(host[1:-1])}]"
+        return str(IPv4Address(host)) if _NUMBER.search(host) else host.lower()
     except AddressValueError as exc:
-        raise ValueError("not a URL: its host is no IPv6 address") from exc
+        raise ValueError("not a URL: its host is no IP address, as 127.0.0.1 or [::1], and no name") from exc
 
 
 def same_origin(a: str, b: str) -> bool:
