@@ -264,7 +264,7 @@ class Monkey:
         self.airflow.set_task_state("chaos", self.run_id, task_id, "failed", map_index=index)
         return tag
 
-    def _owned(self) -> tuple[tuple[str, int], str] | None:
+    def _owned(self) -> tuple[tuple[str, int], int] | None:
         """Return a deferred task, not yet touched, that a live triggerer has, with the number of that triggerer."""
         touched = {*self.asked.killed, *self.asked.unowned, *self.asked.cleared}
         owners = {
@@ -274,15 +274,15 @@ class Monkey:
         }
         return self.dice.choice(sorted(owners.items())) if owners else None
 
-    def _owners(self) -> dict[tuple[str, int], str]:
+    def _owners(self) -> dict[tuple[str, int], int]:
         """Return the triggerer's job number of each deferred task that has one."""
         found = self.postgres.rows(
             "SELECT ti.task_id, ti.map_index, t.triggerer_id FROM task_instance ti "
             "JOIN trigger t ON t.id = ti.trigger_id WHERE ti.state = 'deferred' AND t.triggerer_id IS NOT NULL"
         )
-        return {(task_id, int(index)): owner for task_id, index, owner in found}
+        return {(task_id, index): owner for task_id, index, owner in found}
 
-    def _components(self) -> dict[str, str]:
+    def _components(self) -> dict[int, str]:
         """Return which component each live triggerer's job number is: the newest numbers, by process id."""
         found = {}
         for component in TRIGGERERS:
@@ -292,7 +292,7 @@ class Monkey:
                     found[number] = component
         return found
 
-    def _number_of(self, pid: int) -> str | None:
+    def _number_of(self, pid: int) -> int | None:
         if pid not in self._numbers:
             known = set(self._numbers.values())
             rows = self.postgres.rows(
@@ -305,9 +305,9 @@ class Monkey:
                     self._numbers[pid] = min(near)[1]
         return self._numbers.get(pid)
 
-    _numbers: dict[int, str] = field(default_factory=dict)
+    _numbers: dict[int, int] = field(default_factory=dict)
 
-    def _is_up(self, owner: str) -> bool:
+    def _is_up(self, owner: int) -> bool:
         component = self._components().get(owner)
         return component is not None and self.airflow.runs(component)
 

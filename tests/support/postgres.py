@@ -25,12 +25,19 @@ class Postgres:
     def cut(self) -> None:
         """End every connection to the database, as a failover does."""
         others = "datname = 'airflow' AND pid <> pg_backend_pid()"
-        self._server.psql(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {others};")
+        self.rows(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
 
-    def rows(self, query: str) -> list[tuple[str, ...]]:
-        """Return what a query of the database `airflow` finds, each value as text."""
-        answer: str = self._server.psql(f"\\c airflow\n\\a\n\\t\n\\f '|'\n{query};")
-        return [tuple(line.split("|")) for line in answer.splitlines() if "|" in line]
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return what a query finds."""
+        import psycopg2
+
+        connection = psycopg2.connect(self.url.replace("+psycopg2", ""))
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(query)
+                return list(cursor.fetchall())
+        finally:
+            connection.close()
 
 
 @contextmanager
