@@ -39,6 +39,8 @@ FAST = {
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the seed."""
     parser.addoption("--seed", type=int, default=1, help="what the monkey of tests/chaos does, and when")
+    parser.addoption("--kills", type=int, default=4, help="how often tests/chaos kills a triggerer while jobs wait")
+    parser.addoption("--waiting", type=int, default=100, help="how many jobs wait meanwhile; a multiple of 5")
 
 
 @pytest.fixture(scope="session")
@@ -48,14 +50,26 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="session")
-def site(seed: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def kills(request: pytest.FixtureRequest) -> int:
+    """Return how often a triggerer is killed."""
+    return int(request.config.getoption("--kills"))
+
+
+@pytest.fixture(scope="session")
+def waiting(request: pytest.FixtureRequest) -> int:
+    """Return how many jobs wait meanwhile."""
+    return int(request.config.getoption("--waiting"))
+
+
+@pytest.fixture(scope="session")
+def site(seed: int, waiting: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Run an Airflow with two triggerers on PostgreSQL, and the services that its connections point to."""
     works = make_plan(seed)
     with serve_cloud() as cloud, postgres() as server:
         decide(cloud, works)
         plan = tmp_path_factory.mktemp("chaos") / "plan.json"
         plan.write_text(to_json(works, seeded(cloud, [work for work in works if work.kind == "watch"])))
-        env = {**merged_connections(cloud.all), **FAST, "ORK_CHAOS_PLAN": str(plan)}
+        env = {**merged_connections(cloud.all), **FAST, "ORK_CHAOS_PLAN": str(plan), "ORK_CHAOS_WAITING": str(waiting)}
         with LocalAirflow(HERE / "dags", database=server.url, triggerers=2, parallelism=8, env=env) as airflow:
             yield Site(works, cloud, server, airflow)
 

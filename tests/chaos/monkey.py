@@ -255,7 +255,7 @@ class Monkey:
         if victim is None:
             return None
         (task_id, index), owner = victim
-        component = self._components().get(owner)
+        component = self.components().get(owner)
         if component is None:
             return None
         self._kill(component, signal.SIGKILL)
@@ -282,7 +282,7 @@ class Monkey:
         )
         return {(task_id, index): owner for task_id, index, owner in found}
 
-    def _components(self) -> dict[int, str]:
+    def components(self) -> dict[int, str]:
         """Return which component each live triggerer's job number is: the newest numbers, by process id."""
         found = {}
         for component in TRIGGERERS:
@@ -308,7 +308,7 @@ class Monkey:
     _numbers: dict[int, int] = field(default_factory=dict)
 
     def _is_up(self, owner: int) -> bool:
-        component = self._components().get(owner)
+        component = self.components().get(owner)
         return component is not None and self.airflow.runs(component)
 
     def _instances(self, *states: str) -> Iterator[dict[str, Any]]:
