@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from ork_provider.errors import InvalidJob
+from ork_provider.errors import MISSHAPEN, InvalidJob
 from ork_provider.job import Job, describe, job_from_dict
 
 STORE_KEY = "ork_attempt"
@@ -82,7 +82,7 @@ class Attempt:
                 findable=bool(data.get("findable", True)),
                 place={str(name): str(value) for name, value in (data.get("place") or {}).items()},
             )
-        except _UNREADABLE as exc:
+        except MISSHAPEN as exc:
             raise _unreadable(data, exc) from exc
 
 
@@ -129,11 +129,8 @@ class Handover:
                 deadline=_read_time(data["deadline"]) if data.get("deadline") else None,
                 complete=bool(data.get("complete", True)),
             )
-        except _UNREADABLE as exc:
+        except MISSHAPEN as exc:
             raise _unreadable(data, exc) from exc
-
-
-_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError)
 
 
 def _read_time(text: str) -> datetime:

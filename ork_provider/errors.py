@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from ork_provider.job import Job
 
+MISSHAPEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading JSON raises that is not of the expected shape; whoever reads answers turns it into an OrkError."""
+
 
 class OrkError(Exception):
     """Base of all errors that this package raises on purpose."""

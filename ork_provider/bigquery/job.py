@@ -58,7 +58,8 @@ def read_job(resource: Mapping[str, Any]) -> JobStatus:
     if remote_state not in _STATES:
         raise TryAgain(f"BigQuery answered a job with the unknown state {remote_state!r}")
     state, message = _STATES[remote_state], ""
-    if error := status.get("errorResult"):
+    error = status.get("errorResult")
+    if error is not None:  # that it is there means failure, also when it says nothing
         state = JobState.CANCELLED if error.get("reason") == "stopped" else JobState.FAILED
         message = say_errors(error, status.get("errors") or [])
     return JobStatus(

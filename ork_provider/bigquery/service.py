@@ -16,7 +16,7 @@ from ork_provider.bigquery.values import read_rows
 from ork_provider.errors import Conflict, TryAgain
 from ork_provider.google.api import ApiName, read_answer
 from ork_provider.google.service import GoogleService
-from ork_provider.job import JobStatus
+from ork_provider.job import JobStatus, describe
 
 STATUS_FIELDS = "jobReference,status,statistics"
 """What a poll asks for; a whole job would hold the query's text every time."""
@@ -49,11 +49,7 @@ class BigQueryService(GoogleService):
             return job
         params = {"maxResults": "1000", "fields": "jobs/jobReference"}
         page = await self.api.call("GET", f"/bigquery/v2/projects/{job.project}/jobs", params=params)
-        for item in page.get("jobs") or []:
-            named = item.get("jobReference") or {}
-            if named.get("jobId") == job.job_id:
-                return replace(job, location=named.get("location"))
-        return job
+        return read_answer(job, page, "a list of jobs", lambda listed: _located(job, listed))
 
     async def get(self, job: BigQueryJob, *, fields: str) -> dict[str, Any]:
         """Return the job resource."""
@@ -66,7 +62,7 @@ class BigQueryService(GoogleService):
             answer = await self.api.call("POST", f"/bigquery/v2/projects/{job.project}/jobs", json=body)
         except Conflict as exc:
             raise Conflict(str(exc), existing=existing_job(job, str(exc))) from exc
-        return read_reference(answer, job)
+        return read_answer(job, answer, "a job", lambda started: read_reference(started, job))
 
     async def dry_run(self, project: str, location: str | None, configuration: Mapping[str, Any]) -> Any:
         """Return the job resource of a dry run, which BigQuery does not keep."""
@@ -86,9 +82,9 @@ class BigQueryService(GoogleService):
         token: str | None = None
         while len(rows) < max_results:
             page = await self._page(job, max_results - len(rows), token)
-            rows += read_rows(page.get("schema") or {}, page.get("rows") or [])
+            rows += read_answer(job, page, "rows", _rows_of)
             token = page.get("pageToken")
-            if not token:
+            if not token or not isinstance(token, str):
                 break
         return rows
 
@@ -122,12 +118,31 @@ def reference(job: BigQueryJob) -> dict[str, str]:
     return {"projectId": job.project, "jobId": job.job_id, **where(job)}
 
 
+def _located(job: BigQueryJob, page: Mapping[str, Any]) -> BigQueryJob:
+    """Return the job with the location under which a list has it, if it has it."""
+    for item in page.get("jobs") or []:
+        named = item.get("jobReference") or {}
+        if named.get("jobId") == job.job_id:
+            return replace(job, location=_text(named.get("location")))
+    return job
+
+
+def _rows_of(page: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return read_rows(page.get("schema") or {}, page.get("rows") or [])
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"not a text: {describe(value)}")
+    return value
+
+
 def read_reference(answer: Mapping[str, Any], job: BigQueryJob) -> BigQueryJob:
     """Return the job as the answer names it; BigQuery chooses the location when we do not."""
     named = answer.get("jobReference") or {}
     if named.get("jobId") != job.job_id:
         raise TryAgain(f"{job}: the answer names another job, {named.get('jobId')!r}")
-    return replace(job, location=named.get("location") or job.location)
+    return replace(job, location=_text(named.get("location")) or job.location)
 
 
 def existing_job(job: BigQueryJob, message: str) -> BigQueryJob:

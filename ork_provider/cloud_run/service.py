@@ -13,7 +13,7 @@ from urllib.parse import quote
 from ork_provider.cloud_run.job import STATUS_FIELDS, CloudRunJob, read_execution
 from ork_provider.cloud_run.listing import Executions
 from ork_provider.cloud_run.overrides import holds_marker, name_container, needs_name
-from ork_provider.errors import BadRequest, NotFound, TryAgain
+from ork_provider.errors import MISSHAPEN, BadRequest, NotFound, TryAgain
 from ork_provider.google.api import ApiName, read_answer, read_error, read_object, sentence
 from ork_provider.google.service import GoogleService
 from ork_provider.job import JobStatus, describe
@@ -85,7 +85,7 @@ class CloudRunService(GoogleService):
             raise refusal from None
         except TryAgain as exc:  # the refused start has had no effect, so it may be sent again
             raise TryAgain(str(exc), retry_after=exc.retry_after, processed=False) from exc
-        except (BadRequest, TypeError, LookupError):
+        except (BadRequest, *MISSHAPEN):
             names = []
         if len(names) < 2:
             raise refusal
@@ -153,7 +153,7 @@ def _read_started(operation: Mapping[str, Any], place: Mapping[str, str]) -> Clo
     """Return the execution that the operation of jobs.run is about."""
     try:
         return _named(operation["metadata"]["name"], place)
-    except (AttributeError, TypeError, LookupError) as exc:
+    except MISSHAPEN as exc:
         raise TryAgain(f"The answer to jobs.run names no execution: {describe(operation)}") from exc
 
 
@@ -162,7 +162,7 @@ def _marked(page: Mapping[str, Any], place: Mapping[str, str], marker: str) -> C
         for execution in page.get("executions") or []:
             if holds_marker(execution, marker):
                 return _named(execution["name"], place)
-    except (AttributeError, TypeError, LookupError) as exc:
+    except MISSHAPEN as exc:
         raise TryAgain(f"The answer is not a list of executions: {describe(page)}") from exc
     return None
 

@@ -14,7 +14,7 @@ from ork_provider.dqops import requests
 from ork_provider.dqops.connection import DQOPS_CONNECTION, DqopsAccess, DqopsServer
 from ork_provider.dqops.feed import JobChanges
 from ork_provider.dqops.job import DqopsJob, read_id, read_job
-from ork_provider.errors import BadRequest, NotFound, TryAgain
+from ork_provider.errors import MISSHAPEN, BadRequest, NotFound, TryAgain
 from ork_provider.job import JobStatus, describe
 from ork_provider.service import Service
 from ork_provider.session import Request, Response, Session, send_as
@@ -44,10 +44,10 @@ class DqopsService(Service):
         answer = await self.call(requests.get_job(job.remote_id), job.base_url)
         try:
             number = read_id(answer)
-        except AttributeError as exc:
+        except MISSHAPEN as exc:
             raise TryAgain(f"{job}: the answer is not a job: {describe(answer)}") from exc
-        if job.job_id is not None and number not in (None, job.job_id):
-            raise TryAgain(f"{job}: the answer names another job, {number}")
+        if job.job_id is not None and number != job.job_id:
+            raise TryAgain(f"{job}: the answer names {'no' if number is None else 'another'} job: {describe(answer)}")
         return answer
 
     def shared(self, job: DqopsJob) -> JobChanges | None:
@@ -119,5 +119,5 @@ def read_entry(job: DqopsJob, entry: Mapping[str, Any]) -> JobStatus:
     """Read a history entry; what is none is TryAgain."""
     try:
         return read_job(entry)
-    except (AttributeError, TypeError, ValueError, LookupError) as exc:
+    except MISSHAPEN as exc:
         raise TryAgain(f"{job}: the answer is not a job: {describe(entry)}") from exc

@@ -16,7 +16,7 @@ from ork_provider.dqops.job import check_base_url, read_counts
 from ork_provider.dqops.outcome import DqopsQualityIssue
 from ork_provider.dqops.service import DqopsService
 from ork_provider.dqops.values import Argument, CheckTimeScale, RuleSeverityLevel, plain
-from ork_provider.errors import BadRequest, InvalidJob, NotFound, TryAgain
+from ork_provider.errors import MISSHAPEN, BadRequest, InvalidJob, NotFound, TryAgain
 from ork_provider.job import describe
 from ork_provider.operator.arguments import to_seconds
 from ork_provider.templates import holds_template
@@ -190,7 +190,7 @@ class DqopsAssertTableStatusOperator(BaseOperator):
         """Return the severity and the counts of a status; without a severity nothing was run."""
         try:
             return {"executed_checks": 0, **read_counts(status, "current_severity")}
-        except (TypeError, ValueError) as exc:
+        except MISSHAPEN as exc:
             raise TryAgain(f"The answer is not the status of a table: {describe(status)}") from exc
 
     @property

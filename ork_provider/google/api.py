@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from ork_provider.errors import BadRequest, Conflict, TryAgain
+from ork_provider.errors import MISSHAPEN, BadRequest, Conflict, TryAgain
 from ork_provider.google import GoogleAccess
 from ork_provider.job import Job, describe
 from ork_provider.session import Request, Response, Session, check, read_extra, retry_after, send_as
@@ -131,7 +131,7 @@ def read_answer(job: Job, answer: dict[str, Any], what: str, read: Callable[[dic
     """
     try:
         return read(answer)
-    except (AttributeError, TypeError, ValueError, LookupError) as exc:
+    except MISSHAPEN as exc:
         raise TryAgain(f"{job}: the answer is not {what}: {describe(answer)}") from exc
 
 
