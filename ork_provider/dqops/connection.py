@@ -9,7 +9,18 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ork_provider.errors import BadRequest, NoConnection, OrkError, TryAgain, Unauthorized
-from ork_provider.session import CONNECTION_TTL, Request, Response, Session, read_extra, refusal
+from ork_provider.session import (
+    CONNECTION_TTL,
+    Request,
+    Response,
+    Session,
+    check_host,
+    read_extra,
+    read_origin,
+    refusal,
+    same_origin,
+)
+from ork_provider.settings import allowed_hosts
 
 DQOPS_CONNECTION: dict[str, Any] = {"dqops_conn_id": "dqops_default"}
 """Connection parameters of every DQOps operator and trigger."""
@@ -27,6 +38,7 @@ class DqopsAccess:
     def __init__(self, session: Session, conn_id: str) -> None:
         self._session = session
         self.conn_id = conn_id
+        self.rules = allowed_hosts()
 
     async def connection(self) -> Any:
         """Return the Airflow connection; None if it is the default one and not defined.
@@ -65,13 +77,20 @@ class DqopsServer:
         self._base_url = base_url
 
     async def url(self) -> str:
-        """Return the base URL without a trailing slash."""
-        if self._base_url:
-            return self._base_url.rstrip("/")
+        """Return the base URL without a trailing slash.
+
+        :raises BadRequest: ``base_url`` is none, or leads to a host that ``[ork] allowed_hosts`` does not name
+        """
         conn = await self._access.connection()
-        if conn is None:
-            return DEFAULT_URL
-        return host_url(conn)
+        if not self._base_url:
+            return DEFAULT_URL if conn is None else host_url(conn)
+        try:
+            origin = read_origin(self._base_url)
+        except ValueError as exc:
+            raise BadRequest(f"base_url: {exc}") from None
+        if conn is None or not conn.host or read_origin(host_url(conn)) != origin:
+            check_host(origin, self._access.rules, f"base_url {origin}")
+        return self._base_url.rstrip("/")
 
     async def headers(self) -> dict[str, str]:
         """Return the API key and the data domain; none for a server that the connection is not for."""
@@ -86,7 +105,7 @@ class DqopsServer:
 
     async def _is_the_connections(self, conn: Any) -> bool:
         """Whether we are at the connection's own server; a connection without a host is for any."""
-        return not conn.host or _origin(host_url(conn)) == _origin(await self.url())
+        return not conn.host or same_origin(host_url(conn), await self.url())
 
     async def renew(self, stale: Mapping[str, str] | None = None) -> None:
         """Read the connection again."""
@@ -134,10 +153,11 @@ def host_url(conn: Any) -> str:
         raise NoConnection(f"Airflow connection {conn.conn_id!r} has no host; set it to the base URL of DQOps.")
     url = host if "://" in host else f"{conn.schema or 'http'}://{host}"
     try:
-        parts = urlsplit(url)
-        has_port = parts.port is not None
+        read_origin(url)
     except ValueError as exc:
-        raise BadRequest(f"Airflow connection {conn.conn_id!r}: its host is not a URL: {exc}") from exc
+        raise BadRequest(f"Airflow connection {conn.conn_id!r}: its host is not a URL: {exc}") from None
+    parts = urlsplit(url)
+    has_port = parts.port is not None
     netloc = f"{parts.netloc}:{conn.port}" if conn.port and not has_port else parts.netloc
     return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
 
@@ -157,8 +177,3 @@ def check_domain(domain: object, conn_id: str) -> str:
 
 
 _COOKIE_VALUE = re.compile(r"[!#-+\--:<-\[\]-~]+")  # RFC 6265
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from ork_provider.errors import InvalidJob, TryAgain
 from ork_provider.job import Job, JobState, JobStatus, check_type, describe
 from ork_provider.portable import is_portable_int
+from ork_provider.session import read_origin, show_url
 from ork_provider.stats import known, seconds_between
 
 
@@ -64,13 +64,14 @@ class DqopsJob(Job):
 
 
 def check_base_url(value: object, where: str) -> None:
-    """Raise InvalidJob for what is no base URL of a server."""
+    """Raise InvalidJob for what is no base URL of a server; a login in it is not quoted."""
+    wanted = f"{where}: expected a URL such as 'http://dqops:8888'"
+    if not isinstance(value, str):
+        raise InvalidJob(f"{wanted}, got {describe(value)}.")
     try:
-        good = isinstance(value, str) and urlsplit(value).scheme in ("http", "https") and urlsplit(value).hostname
-    except ValueError:
-        good = None
-    if not good:
-        raise InvalidJob(f"{where}: expected a URL such as 'http://dqops:8888', got {describe(value)}.")
+        read_origin(value)
+    except ValueError as exc:
+        raise InvalidJob(f"{wanted}, got {describe(show_url(value))}: {exc}.") from None
 
 
 STATES = {

@@ -77,7 +77,7 @@ class HttpEndpoint:
         try:
             read_origin(url)
         except ValueError as exc:
-            raise BadRequest(f"Airflow connection {self._conn_id!r}, host: {exc}.") from None
+            raise BadRequest(f"Airflow connection {self._conn_id!r}, host: {exc}") from None
         return url
 
     async def verify(self) -> bool | str:
@@ -174,7 +174,7 @@ class HttpService(Service):
             try:
                 origin = read_origin(url)
             except ValueError as exc:
-                raise BadRequest(f"{show_url(url)!r}: {exc}.") from None
+                raise BadRequest(f"{show_url(url)!r}: {exc}") from None
             if not await self._is_ours(origin):
                 return url, NoCredentials(), True
             return url, self._endpoint, await self._endpoint.verify()
@@ -311,4 +311,4 @@ def status_url_of(asked_url: str, location: str) -> str:
     try:
         return urljoin(asked_url, location)
     except ValueError as exc:
-        raise BadRequest(f"{show_url(location)!r} is not a URL.") from exc
+        raise BadRequest(f"{show_url(location)!r} is not a URL") from exc

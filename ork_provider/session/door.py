@@ -100,7 +100,7 @@ class Request:
         try:
             return read_origin(self.url)
         except ValueError as exc:
-            raise BadRequest(f"{self}: {exc}.") from None
+            raise BadRequest(f"{self}: {exc}") from None
 
     def check(self) -> None:
         """Raise BadRequest for a URL or a header that can never be sent: each client has other ideas of them."""
@@ -317,7 +317,7 @@ def tls_context(verify: bool | str = True) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
         return context
     named = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
-    bundle = verify if isinstance(verify, str) else named or certifi.where()
+    bundle = verify if isinstance(verify, str) and verify else named or certifi.where()
     try:
         return ssl.create_default_context(cafile=bundle)
     except OSError as exc:

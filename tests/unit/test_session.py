@@ -37,6 +37,7 @@ from ork_provider.session import (
     shared_session,
     tls_context,
 )
+from ork_provider.session.door import _warn_unverified
 from ork_provider.testing import Answer, FakeServer, Fault, RecordedRequest, Route
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NETRC")
@@ -111,7 +112,7 @@ REQUESTS = [
     Request(method="PATCH", url="/echo", json=0, headers={"Content-Type": "application/merge-patch+json"}),
     Request(method="DELETE", url="/echo", headers={"Authorization": "Bearer t"}),
 ]
-OWN_HEADERS = {"user-agent", "accept-encoding", "connection", "host"}
+OWN_HEADERS = {"user-agent", "connection", "host"}
 """What each client says about itself."""
 
 
@@ -432,6 +433,21 @@ async def test_trusted_by_request(door: Door, tls: TlsServer) -> None:
     assert (await door.send(get(tls.url, verify=False))).status == 200
     with pytest.raises(TryAgain):
         await door.send(get(tls.url))
+
+
+async def test_unverified_is_said_once(door: Door, tls: TlsServer, caplog: pytest.LogCaptureFixture) -> None:
+    """That the certificate of a server is not checked is said in the log, once."""
+    _warn_unverified.cache_clear()
+    for verify in (False, str(tls.certificate), False):
+        await door.send(get(tls.url, verify=verify))
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"TLS verification of {tls.url.rstrip('/')} is off, as its Airflow connection says")
+
+
+async def test_empty_bundle_does_not_switch_verification_off(door: Door, tls: TlsServer) -> None:
+    """An empty ``verify``, as a form stores it, means the usual check."""
+    with pytest.raises(TryAgain, match=r"(?i)certificate"):
+        await door.send(get(tls.url, verify=""))
 
 
 async def test_pooled_connection_does_not_lend_its_trust(door: Door, tls: TlsServer) -> None:
