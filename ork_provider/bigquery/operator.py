@@ -66,6 +66,7 @@ class BigQueryJobOperator(JobOperator):
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "configuration": "json"}
     trigger_class = BigQueryJobTrigger
+    job_type = BigQueryJob
     ui_color = "#e8f0fe"
 
     def __init__(

@@ -68,6 +68,7 @@ class CloudRunJobOperator(JobOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"overrides": "json"}
     trigger_class = CloudRunJobTrigger
+    job_type = CloudRunJob
     ui_color = "#e8f0fe"
     can_find = True
 

@@ -114,6 +114,7 @@ class DataprocJobOperator(DataprocOperator):
     template_fields: Sequence[str] = ("job", "cluster_name", *DataprocOperator.template_fields)
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
     trigger_class = DataprocJobTrigger
+    job_type = DataprocJob
     service = DataprocJobService
 
     def __init__(self, *, job: dict[str, Any], cluster_name: str | None = None, **kwargs: Any) -> None:
@@ -171,6 +172,7 @@ class DataprocBatchOperator(DataprocOperator):
     template_fields: Sequence[str] = ("batch", *DataprocOperator.template_fields)
     template_fields_renderers: ClassVar[dict[str, str]] = {"batch": "json"}
     trigger_class = DataprocBatchTrigger
+    job_type = DataprocBatchJob
     service = DataprocBatchService
 
     def __init__(self, *, batch: dict[str, Any], **kwargs: Any) -> None:

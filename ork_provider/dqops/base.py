@@ -48,6 +48,7 @@ class DqopsOperator(WaitOperator):
     """
 
     trigger_class = DqopsJobTrigger
+    job_type = DqopsJob
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ork_provider.dqops.values import SEVERITIES
 from ork_provider.errors import InvalidJob, JobError
+from ork_provider.job import show
 from ork_provider.operator.outcome import CancelledForGood, FailedForGood, LostForGood, for_good
 
 
@@ -67,6 +68,8 @@ class Gate:
     def complaint(self, stats: Mapping[str, Any]) -> str | None:
         """Say what is wrong with the results, if something is."""
         executed = stats.get("executed_checks", 0)
+        if type(executed) is not int:
+            return f"DQOps tells no number of executed checks: {show(executed)}."
         if executed < self.min_executed_checks:
             return (
                 f"{executed} checks were run, and min_executed_checks is {self.min_executed_checks}. "

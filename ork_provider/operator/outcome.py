@@ -7,39 +7,68 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from ork_provider.errors import InvalidJob, JobCancelled, JobError, JobFailed, JobLost, TimedOut
-from ork_provider.job import Job, JobState, JobStatus, describe, describe_job, job_from_dict
-from ork_provider.waiting import ERROR, FAILED, SUCCESS, TIMEOUT
+from ork_provider.errors import MISSHAPEN, InvalidJob, JobCancelled, JobError, JobFailed, JobLost, TimedOut
+from ork_provider.job import Job, JobState, JobStatus, describe, describe_job, job_from_dict, show
+from ork_provider.waiting import ERROR, FAILED, SUCCESS, TIMEOUT, Until, needed
 
 
-def read_event(event: Any) -> tuple[str, str, list[tuple[Job, JobStatus]]]:
-    """Read a trigger's event, of this release or another; what cannot be understood is never a success."""
+def read_event(
+    event: Any, kind: type[Job] = Job, until: Until = "any"
+) -> tuple[str, str, list[tuple[Job, JobStatus]]]:
+    """Read a trigger's event, of this release or another; what cannot be understood is never a success.
+
+    :param kind: what jobs it may be about
+    :param until: how many of them must have succeeded for a success
+    """
     if not isinstance(event, Mapping):
         return (
             ERROR,
             f"The trigger sent {describe(event)} instead of an event; nothing is known of the job.",
             [],
         )
-    message = str(event.get("message") or "")
+    message = _text(event.get("message"))
     try:
-        jobs = [(job_from_dict(listed), read_status(listed)) for listed in event.get("jobs") or []]
-    except (InvalidJob, AttributeError, TypeError) as exc:
+        jobs = [(_read_job(listed, kind), read_status(listed)) for listed in event.get("jobs") or []]
+    except MISSHAPEN as exc:  # an InvalidJob is a ValueError
         return ERROR, f"The trigger's event names a job that cannot be read: {exc}. {message}", []
     status = event.get("status")
     if status not in (SUCCESS, FAILED, TIMEOUT, ERROR):
         return ERROR, f"The trigger's event has the unknown status {describe(status)}. {message}", jobs
-    if status == SUCCESS and not any(s.state is JobState.SUCCEEDED for _, s in jobs):
-        return ERROR, f"The trigger reported success, but no job that succeeded. {message}", jobs
+    if status == SUCCESS and not _are_enough(jobs, until):
+        good = sum(s.state is JobState.SUCCEEDED for _, s in jobs)
+        said = f"{good} of {len(jobs)} jobs" if good else "no job"
+        return ERROR, f"The trigger reported success, but {said} that succeeded. {message}", jobs
     return str(status), message, jobs
+
+
+def _read_job(listed: Any, kind: type[Job]) -> Job:
+    job = job_from_dict(listed)
+    if not isinstance(job, kind):
+        raise InvalidJob(f"{job} is not a {kind.__name__}")
+    return job
+
+
+def _are_enough(jobs: Sequence[tuple[Job, JobStatus]], until: Until) -> bool:
+    good = sum(status.state is JobState.SUCCEEDED for _, status in jobs)
+    try:
+        return good >= needed(until, len(jobs)) > 0
+    except InvalidJob:
+        return False
+
+
+def _text(value: Any) -> str:
+    """Return a text; what is none is shown, and None is empty."""
+    return value if isinstance(value, str) else show(value) if value else ""
 
 
 def read_status(listed: Mapping[str, Any]) -> JobStatus:
     """Read what an event says of one job."""
     states = {state.value: state for state in JobState}
+    stats = listed.get("stats")
     return JobStatus(
-        state=states.get(str(listed.get("state")), JobState.RUNNING),
-        message=str(listed.get("message") or ""),
-        stats=listed.get("stats") or {},
+        state=states.get(_text(listed.get("state")), JobState.RUNNING),
+        message=_text(listed.get("message")),
+        stats=stats if isinstance(stats, Mapping) else {},
     )
 
 
