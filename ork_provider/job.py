@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from ork_provider.errors import InvalidJob
 from ork_provider.portable import is_portable_int, is_portable_text, portable
+from ork_provider.session.secrets import hide_secrets
 from ork_provider.text import WORD, one_line
 
 KINDS: dict[str, str] = {
@@ -195,14 +196,14 @@ def load(path: str) -> Any:
 
 
 def describe(value: object) -> str:
-    """Say briefly what a wrong value is, without spilling a large one."""
+    """Say briefly what a wrong value is, without spilling a large one or a secret."""
     return f"{type(value).__name__} {show(value)}"
 
 
 def show(value: object) -> str:
     """Write a value out, cut to one line."""
     try:
-        text = repr(value)
+        text = repr(hide_secrets(value))
     except (ValueError, RecursionError):  # Python writes out neither 5000 digits nor 1000 lists within lists
         return "too large to be shown"
     return text if len(text) <= 80 else text[:77] + "..."

@@ -31,6 +31,7 @@ from ork_provider.session.origin import HostRule, Origin, check_host, read_origi
 from ork_provider.session.secrets import (
     Headers,
     hide_headers,
+    hide_secrets,
     is_secret,
     seal,
     secrets_of,
@@ -59,6 +60,7 @@ __all__ = [
     "check",
     "check_host",
     "hide_headers",
+    "hide_secrets",
     "is_secret",
     "proxy_for",
     "read_connection",

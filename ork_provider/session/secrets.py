@@ -141,6 +141,13 @@ def secrets_of(headers: Mapping[str, str]) -> set[str]:
     return {secret for secret in values | parts if len(secret) >= _SHORTEST}
 
 
+def hide_secrets(value: Any) -> Any:
+    """Return a JSON value as messages quote it: ``***`` for what stands under a name that looks secret."""
+    if isinstance(value, dict):
+        return {name: HIDDEN if is_secret(str(name)) else hide_secrets(item) for name, item in value.items()}
+    return [hide_secrets(item) for item in value] if type(value) is list else value
+
+
 def show_url(url: str, limit: int = 300) -> str:
     """Return a URL as messages show it: one line, no login, ``***`` for secret query parameters, no fragment."""
     url = _USER_INFO.sub("//", url.partition("#")[0])

@@ -14,6 +14,7 @@ from cryptography.fernet import Fernet
 
 from ork_provider.attempt import Attempt, Handover
 from ork_provider.errors import BadRequest, InvalidJob
+from ork_provider.forms import read_jobs
 from ork_provider.http import HttpJob, HttpJobOperator, HttpJobSensor
 from ork_provider.job import JobState, JobStatus, describe_job, job_from_dict
 from ork_provider.operator import WaitForJobsOperator
@@ -155,6 +156,23 @@ def test_refusal_that_quotes_a_secret_in_json(secret: str) -> None:
         body = json.dumps({"error": f"bad key {secret}"}, ensure_ascii=ascii_only).encode()
         assert HIDDEN in scrub(request, Response(status=400, body=body)).text
         assert secret[-6:] not in scrub(request, Response(status=400, body=body)).text
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"service_type": "custom_http", "headers": {"Authorization": SECRET}},
+        {"service_type": "custom_http", "headers": {"Authorization": SECRET, "X": 1}, "url": "/x"},
+        {"headers": [{"X-Api-Key": SECRET}]},
+    ],
+    ids=["no url", "wrong type", "no job"],
+)
+def test_wrong_job_is_described_without_its_secrets(job: Any) -> None:
+    """A job that cannot be read is shown in the message, its secret headers are not."""
+    with pytest.raises(InvalidJob) as caught:
+        read_jobs(job)
+    assert HIDDEN in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_user_info_is_not_shown() -> None:
