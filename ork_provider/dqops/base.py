@@ -184,7 +184,9 @@ class DqopsJobOperator(DqopsOperator, JobOperator):
         """See JobOperator; every try waits for ``wait_timeout`` of its own, from when its job has been started."""
         limit = self._new_deadline()
         attempt = super()._find_or_submit(start)
-        return attempt if self.timeout is not None else replace(attempt, deadline=self._end_of_try(limit))
+        if self.timeout is not None or self.wait_timeout is None:
+            return attempt
+        return replace(attempt, deadline=self._end_of_try(limit))
 
     def _new_job(self, key: str | None) -> DqopsJob:
         return DqopsJob(job_business_key=key, base_url=self.base_url, conn_id=self._job_conn_id)
