@@ -18,13 +18,14 @@ from ork_provider.testing import (
 )
 from ork_provider.testing.local_airflow import LocalAirflow
 from tests.chaos.monkey import Site
-from tests.chaos.plan import Work, make_plan, to_json
+from tests.chaos.plan import WATCHED, Work, make_plan, to_json
 from tests.support.cloud import Cloud, serve_cloud
 from tests.support.postgres import postgres
 
 HERE = Path(__file__).parent
 FAST = {
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+    "AIRFLOW__WORKERS__SOCKET_CLEANUP_TIMEOUT": "2",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "12",
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "25",
@@ -67,10 +68,13 @@ def site(seed: int, waiting: int, tmp_path_factory: pytest.TempPathFactory) -> I
     works = make_plan(seed)
     with serve_cloud() as cloud, postgres() as server:
         decide(cloud, works)
-        plan = tmp_path_factory.mktemp("chaos") / "plan.json"
+        folder = tmp_path_factory.mktemp("chaos")  # with the logs; pytest keeps the last three
+        plan = folder / "plan.json"
         plan.write_text(to_json(works, seeded(cloud, [work for work in works if work.kind == "watch"])))
         env = {**merged_connections(cloud.all), **FAST, "ORK_CHAOS_PLAN": str(plan), "ORK_CHAOS_WAITING": str(waiting)}
-        with LocalAirflow(HERE / "dags", database=server.url, triggerers=2, parallelism=8, env=env) as airflow:
+        with LocalAirflow(
+            HERE / "dags", home=folder / "airflow", database=server.url, triggerers=2, parallelism=8, env=env
+        ) as airflow:
             yield Site(works, cloud, server, airflow)
 
 
@@ -91,10 +95,10 @@ def decide(cloud: Cloud, works: list[Work]) -> None:
 
 
 def seeded(cloud: Cloud, works: list[Work]) -> list[dict[str, object]]:
-    """Start the jobs that the watchers watch: three for each, by nobody's task."""
-    listed = []
+    """Start the jobs that the watchers watch, by nobody's task."""
+    listed, parts = [], [(n + 1) / WATCHED for n in range(WATCHED)]
     for work in works:
-        body = [{"tag": f"seeded-{work.tag}", "fake": {"running": work.seconds * part}} for part in (0.3, 0.6, 1.0)]
+        body = [{"tag": f"seeded-{work.tag}", "fake": {"running": work.seconds * part}} for part in parts]
         ids = [httpx.post(f"{cloud.http_jobs.url}/jobs", json=one).json()["id"] for one in body]
         listed.append([{"service_type": "custom_http", "url": f"/jobs/{job_id}"} for job_id in ids])
     return listed

@@ -170,7 +170,7 @@ class Monkey:
         if not self.airflow.runs(component):
             return None
         if component == "scheduler":
-            for instance in self._instances("running", "queued"):
+            for instance in self._instances("running", "queued", "scheduled"):
                 note = self.asked.stopped if number == signal.SIGTERM else self.asked.struck
                 note[self._tag(instance)].append(time.monotonic())
         self._trouble(component.partition("-")[0])

@@ -1,4 +1,4 @@
-"""What runs in the chaos: some two hundred tasks of every kind, each with a job whose fate is decided beforehand."""
+"""What runs in the chaos: tasks of every kind, with two hundred jobs whose fate is decided beforehand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ FOREVER = 1e6
 RETRIES: dict[Ending, int] = {"good": 12, "bad": 2, "late": 2}
 """Most tries of a good job's task are for workers that are killed."""
 
-KINDS = {"bigquery": 60, "http": 50, "cloudrun": 35, "dataproc": 25, "batch": 15, "dqops": 20, "watch": 15}
+KINDS = {"bigquery": 28, "http": 22, "cloudrun": 18, "dataproc": 14, "batch": 10, "dqops": 12, "watch": 20}
+WATCHED = 6
+"""Jobs of others that each watcher waits for."""
+
 SHARES: list[tuple[Ending, float]] = [("good", 0.74), ("bad", 0.14), ("late", 0.12)]
 SHORTEST, LONGEST = 50.0, 200.0
 """Seconds that a good job runs: long enough for most of them to run at the same time."""
