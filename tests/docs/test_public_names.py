@@ -88,11 +88,12 @@ PINNED = {
     ],
     "ork_provider.cloud_run.CloudRunJobTrigger": [*TRIGGER, "cancel_rest"],
     "ork_provider.http.HttpJob": [
-        *["url", "method", "headers", "success_status_codes", "completion_field", "completion_value", "failure_value"]
+        *["url", "method", "headers", "success_status_codes", "completion_field", "completion_value", "failure_value"],
+        "follow_redirects",
     ],
     "ork_provider.http.CustomHttp": ["url", "method", "headers", "success_status_codes", "completion_field"],
-    "ork_provider.http.HttpJobOperator": ["endpoint", "http_conn_id", "on_existing", *COMMON],
-    "ork_provider.http.HttpJobSensor": ["endpoint", "http_conn_id", *COMMON],
+    "ork_provider.http.HttpJobOperator": ["endpoint", "http_conn_id", "follow_redirects", "on_existing", *COMMON],
+    "ork_provider.http.HttpJobSensor": ["endpoint", "http_conn_id", "follow_redirects", *COMMON],
     "ork_provider.http.HttpJobTrigger": [*TRIGGER, "cancel_rest"],
     "ork_provider.decorators.DeferredOperator": ["on_existing", *MANY],
     "ork_provider.operator.WaitForJobsOperator": ["jobs", *MANY],
