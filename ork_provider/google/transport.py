@@ -11,6 +11,7 @@ from google.auth.exceptions import TransportError
 
 from ork_provider.google.connection import split
 from ork_provider.session import Response, retry_after, tls_context
+from ork_provider.text import one_line
 
 if TYPE_CHECKING:
     import ssl
@@ -118,4 +119,4 @@ def _reason(content: bytes) -> str:
         said = error["message"] if isinstance(error, dict) else f"{error}: {data.get('error_description', '')}"
     except (AttributeError, KeyError, TypeError, ValueError):
         return ""
-    return f", {str(said).rstrip(': ')[:300]}"
+    return f", {one_line(str(said).rstrip(': '), 300)}"

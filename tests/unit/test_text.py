@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
 from ork_provider.errors import TryAgain
+from ork_provider.google.transport import _reason
 from ork_provider.http import HttpJob
 from ork_provider.job import JobState, JobStatus
 from ork_provider.session import Request, Response, refusal, show_url
@@ -73,6 +75,11 @@ def test_refusal_is_one_line(response: Response) -> None:
     assert said.isprintable()
     assert len(said) < 1200
     assert "hush" not in said
+
+
+def test_refusal_of_a_token_server_is_one_line() -> None:
+    """So is what Google's token server says."""
+    assert _reason(json.dumps({"error": {"message": FORGED}}).encode()).isprintable()
 
 
 def test_content_type_is_one_line() -> None:
