@@ -280,7 +280,7 @@ def test_answer(name: str) -> None:
     reader = READERS[name]
     seen = set()
 
-    @fuzz(250)
+    @fuzz(150)
     @given(body=odd(*reader.answers, *REFUSALS).map(as_bytes) | BYTES, code=STATUSES, headers=HEADERS)
     def answered(body: bytes, code: int, headers: dict[str, str]) -> None:
         service = open_service(reader, lambda request: Response(status=code, headers=headers, body=body))
@@ -366,7 +366,7 @@ def test_shared_poll(name: str) -> None:
     """A list or a feed is read, or fails in our words; a job has ended only if its own entry says so in full."""
     reader = READERS[name]
 
-    @fuzz(250)
+    @fuzz(150)
     @given(bodies=st.lists(odd(*reader.pages).map(as_bytes) | BYTES, min_size=1, max_size=3), code=STATUSES)
     def told(bodies: list[bytes], code: int) -> None:
         left = list(bodies)
