@@ -73,8 +73,8 @@ class HttpEndpoint:
         host = (conn.host or "").rstrip("/")
         if not host:
             raise NoConnection(f"Airflow connection {self._conn_id!r} has no host, and the URL is relative.")
-        url = _with_port(host if "://" in host else f"{conn.schema or 'http'}://{host}", conn.port)
         try:
+            url = _with_port(host if "://" in host else f"{conn.schema or 'http'}://{host}", conn.port)
             read_origin(url)
         except ValueError as exc:
             raise BadRequest(f"Airflow connection {self._conn_id!r}, host: {exc}") from None
