@@ -13,7 +13,7 @@ from ork_provider.waiting import ERROR, FAILED, SUCCESS, TIMEOUT, Until, needed
 
 
 def read_event(
-    event: Any, kind: type[Job] = Job, until: Until = "any"
+    event: Any, kind: type[Any] = Job, until: Until = "any"
 ) -> tuple[str, str, list[tuple[Job, JobStatus]]]:
     """Read a trigger's event, of this release or another; what cannot be understood is never a success.
 
@@ -41,9 +41,10 @@ def read_event(
     return str(status), message, jobs
 
 
-def _read_job(listed: Any, kind: type[Job]) -> Job:
+def _read_job(listed: Any, kind: type[Any]) -> Job:
     job = job_from_dict(listed)
-    if not isinstance(job, kind):
+    is_ours = isinstance(job, kind)
+    if not is_ours:
         raise InvalidJob(f"{job} is not a {kind.__name__}")
     return job
 

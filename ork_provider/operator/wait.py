@@ -64,7 +64,7 @@ class WaitOperator(CheckedOperator):
     """
 
     submits: ClassVar[bool] = False
-    job_type: ClassVar[type[Job]] = Job
+    job_type: ClassVar[type[Any]] = Job
     """What jobs it waits for."""
     until: Until = "all"
     fail_fast: bool = False
