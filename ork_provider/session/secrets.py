@@ -31,6 +31,9 @@ _USER_INFO = re.compile(r"(?<=:)//[^/?#]*@")
 _SHORTEST = 6
 """Characters of a value that is looked for in texts; a shorter one would be found everywhere."""
 
+_SHORTEST_IN_URL = 12
+"""The same of a query parameter: ``code=completed`` is no secret, and a log without that word makes no sense."""
+
 
 def is_secret(header: str) -> bool:
     """Whether a header's value must not be seen."""
@@ -167,4 +170,4 @@ def secrets_of_url(url: str) -> set[str]:
     query = url.partition("#")[0].partition("?")[2]
     spelt = {value for name, value in _PARAMETER.findall(f"?{query}") if _is_secret_parameter(name)}
     read = {value for name, value in parse_qsl(query) if _is_secret_parameter(name)}
-    return {secret for secret in spelt | read if len(secret) >= _SHORTEST}
+    return {secret for secret in spelt | read if len(secret) >= _SHORTEST_IN_URL}

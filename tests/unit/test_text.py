@@ -116,9 +116,10 @@ def test_shown_url(url: str, shown: str) -> None:
 
 def test_job_hides_the_secrets_of_its_url(caplog: pytest.LogCaptureFixture) -> None:
     """Name and link of a job do not tell a secret of its URL, and Airflow is told to mask it everywhere else."""
-    job = HttpJob(url="http://h/jobs/1?api_key=hush%2Dhush&x=1", cancel_url="/c?token=quiet-quiet")
+    cancel_url = "/c?token=quiet-quiet-quiet&code=completed"
+    job = HttpJob(url="http://h/jobs/1?api_key=hush%2Dhush-hush&x=1", cancel_url=cancel_url)
     logging.getLogger("t").warning("%s %s", job, job.link)
     assert "hush" not in caplog.text
     assert job.link == "http://h/jobs/1?api_key=***&x=1"
-    assert job.secrets == {"hush%2Dhush", "hush-hush", "quiet-quiet"}
+    assert job.secrets == {"hush%2Dhush-hush", "hush-hush-hush", "quiet-quiet-quiet"}
     assert HttpJob.from_dict(job.to_dict()) == job
