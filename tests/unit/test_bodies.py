@@ -206,6 +206,23 @@ async def test_slow_answer(door: Door, name: str) -> None:
         await asyncio.wait_for(door.send(get(url, timeout=0.4)), 10)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x1b[2J\x0b[2026-11-20] INFO fine " + b"x" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX\x1b[2J-" + b"x" * 5000 + b": y\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: \x1b[2J" + b"x" * 5000 + b"\r\n\r\n",
+    ],
+    ids=["status line", "header", "length"],
+)
+async def test_what_is_no_http_is_quoted_in_one_line(door: Door, answer: bytes) -> None:
+    """The clients quote what they do not understand; in our error it is one line, and not a long one."""
+    with serving(sends(answer)) as url, pytest.raises(TryAgain) as caught:
+        await door.send(get(url))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 700
+
+
 async def test_large_refusal_is_cut(door: Door) -> None:
     """A large page that says 503 means 503: it is quoted, not waited for to its end, and asked again."""
     page = b"<html>" * 10_000
