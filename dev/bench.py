@@ -3,6 +3,7 @@
 ./dev/bench [waiting]  N triggers wait, ours and the peers': how late they notice, what they ask and cost; 30 minutes
 ./dev/bench worker     CPU-seconds that a worker process spends per task start, before deferring and on resume
 ./dev/bench slots      seconds that 100 sensors hold worker slots who wait 30 minutes each: in the worker, and deferred
+./dev/bench reliability  what becomes of paid jobs when workers, triggerers, services and users do what they do
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def main(arguments: list[str]) -> int:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("what", nargs="?", choices=["waiting", "worker", "slots"], default="waiting")
-    add("--json", type=Path, metavar="FILE", help="slots: write the figures to a file as well")
+    add("what", nargs="?", choices=["waiting", "worker", "slots", "reliability"], default="waiting")
+    add("--json", type=Path, metavar="FILE", help="slots, reliability: write the figures to a file as well")
     add("--quick", action="store_true", help="waiting: only with 100 triggers, some minutes")
     add("--only", type=_words, default=[], metavar="WORD,...", help="waiting: only what has one of these in its name")
     add("--n", type=_numbers, default=[], metavar="N,...", help="waiting: so many triggers (default: 100,1000,10000)")
@@ -59,6 +60,10 @@ def _measure(options: argparse.Namespace) -> int:
         from _bench import slots
 
         return slots.measure(options.json)
+    if options.what == "reliability":
+        from _bench import reliability
+
+        return reliability.measure(options.json)
     if options.what == "worker":
         from _bench import worker
 

@@ -26,8 +26,8 @@ class Measured:
         note(type(self).__name__, "defer")
         return super().defer(**arguments)  # type: ignore[misc]
 
-    def execute_complete(self, context: Any, event: Any = None) -> Any:
+    def execute_complete(self, context: Any, event: Any = None, **more: Any) -> Any:
         """Finish, then note the CPU time."""
-        result = super().execute_complete(context, event)  # type: ignore[misc]
+        result = super().execute_complete(context, event, **more)  # type: ignore[misc]
         note(type(self).__name__, "resume")
         return result
