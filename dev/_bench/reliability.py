@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -204,7 +205,7 @@ def count(row: Row, scenario: Scenario, state: str, jobs: list[FakeJob]) -> None
     row.states[state] += 1
     row.as_wanted += state == scenario.wanted
     ordered = sorted(jobs, key=lambda job: job.created_at)
-    row.doubled += any(a.work.ended_at > b.created_at for a, b in zip(ordered, ordered[1:], strict=False))
+    row.doubled += any(a.work.ended_at > b.created_at for a, b in pairwise(ordered))
     row.left += any(job.state != "DONE" for job in jobs)
     row.cancelled += not scenario.may_cancel and any(job.cancelled_at is not None for job in jobs)
 
@@ -229,7 +230,7 @@ def report(rows: list[Row], seconds: float) -> None:
     console = Console(width=150)
     console.print(table)
     console.print(
-        "Doubled: tasks with two jobs at the same time; left running: after all tasks had ended; cancelled in error: though "
-        "nobody had asked. Counts of tasks."
+        "Doubled: tasks with two jobs at the same time; left running: after all tasks had ended; cancelled in error: "
+        "though nobody had asked. Counts of tasks."
     )
     console.print(", ".join(f"{name} {value}" for name, value in machine().items()) + f"; {seconds:.0f} s in all")
