@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralError, TaskDe
 from airflow.sdk.execution_time.task_runner import _run_execute_callable
 
 from ork_provider import ending
+from ork_provider.decorators import DeferredOperator
 from ork_provider.errors import InvalidJob, JobError, JobFailed, TimedOut
 from ork_provider.job import job_from_dict
 from ork_provider.operator import WaitForJobsOperator
@@ -160,7 +161,7 @@ def test_end_that_is_faster_than_the_cancel(kind: Kind, good: bool) -> None:
     if good:
         assert operator.execute_complete(task.context, timeout_event(deferred))["state"] == "succeeded"
     else:
-        with pytest.raises(TimedOut, match=r"The deadline passed\. .* had ended by then: failed: .*Syntax error"):
+        with pytest.raises(JobError, match=r"The deadline passed\. .* had ended by then: failed: .*Syntax error"):
             operator.execute_complete(task.context, timeout_event(deferred))
 
 
@@ -214,7 +215,7 @@ def test_airflow_gave_up_on_a_job_that_is_to_be_left(kind: Kind, error: str) -> 
 @pytest.mark.parametrize("good", [True, False])
 def test_airflow_gave_up_on_a_job_that_has_ended(kind: Kind, error: str, good: bool) -> None:
     """A job that came to its end while nobody watched has that outcome, not the trigger's."""
-    kind.script(0.5, good, 0.0)
+    kind.script(1.2, good, 0.0)
     task, operator = new_task(), kind.operator()
     task.start(operator)
     while kind.live():
@@ -252,6 +253,25 @@ def test_airflow_gave_up_on_a_watcher(kind: Kind, error: str, cancels: bool) -> 
     with pytest.raises(GAVE_UP[error], match="was cancelled" if cancels else "left running"):
         resume_without_trigger(new_task(), WaitForJobsOperator(**ours), error)
     assert len(kind.live()) == (0 if cancels else 1)
+
+
+@pytest.mark.parametrize("kind", ["custom_http"], indirect=True)
+@every_way_to_give_up
+def test_airflow_gave_up_on_the_jobs_of_a_function(kind: Kind, error: str) -> None:
+    """What the function returned beside its jobs is in the result, though Airflow has dropped it with the trigger."""
+    kind.script(1.5, True, 0.0)
+
+    def start() -> Any:
+        Task().start(kind.operator())
+        return {"deferred": [dict(kind.watch(kind.started()[-1]))], "rows": 3}
+
+    ours: dict[str, Any] = {"task_id": "load", "python_callable": start, "op_args": [], "op_kwargs": {}}
+    task = new_task()
+    task.start(DeferredOperator(**ours))
+    while kind.live():
+        time.sleep(0.05)
+    result = resume_without_trigger(task, DeferredOperator(**ours), error)
+    assert (result["rows"], [job["state"] for job in result["jobs"]]) == (3, ["succeeded"])
 
 
 @pytest.mark.parametrize("kind", ["bigquery"], indirect=True)
