@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 from ork_provider.errors import InvalidJob, TryAgain
 from ork_provider.job import Job, JobState, JobStatus, check_type, describe
-from ork_provider.portable import is_portable_int
 from ork_provider.session import read_origin, show_url
 from ork_provider.stats import known, seconds_between
+
+LARGEST_ID = 10**18
+"""No number of a job is as large; what is read as a text of up to 18 digits can be written as one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class DqopsJob(Job):
     base_url: str | None = None
 
     def __post_init__(self) -> None:
-        if self.job_id is not None and (type(self.job_id) is not int or not is_portable_int(self.job_id)):
+        if self.job_id is not None and (type(self.job_id) is not int or not 0 <= self.job_id < LARGEST_ID):
             raise InvalidJob(f"DqopsJob.job_id: expected a number, got {describe(self.job_id)}.")
         for name in ("conn_id", "job_business_key", "base_url"):
             check_type(getattr(self, name), str | None, f"DqopsJob.{name}")

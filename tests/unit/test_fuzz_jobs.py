@@ -73,6 +73,8 @@ def check_job(job: Job) -> None:
 @example(data={**VALID["custom_http"], "headers": 5, "sealed_headers": "x"})
 @example(data={**VALID["dqops"], "job_id": "1" * 5000})
 @example(data={**VALID["dqops"], "job_id": HUGE})
+@example(data={**VALID["dqops"], "job_id": -7})
+@example(data={**VALID["dqops"], "job_id": 10**18})
 def test_job(data: Any) -> None:
     """A job dict is read and can be written again, or the error names the field."""
     try:
