@@ -14,7 +14,7 @@ from datetime import timedelta
 from itertools import chain, pairwise
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ork_provider.errors import BadRequest, NotFound, OrkError, Throttled, TryAgain, Unauthorized
@@ -184,8 +184,11 @@ FINAL = st.sampled_from([BadRequest("400"), Unauthorized("401")])
 FINE = st.builds(Trouble, seconds=SECONDS)
 BAD_ASK = st.builds(Trouble, PASSING, SECONDS)
 STREAK = st.lists(BAD_ASK, min_size=2, max_size=8)
-MISSES = st.lists(st.just(Trouble(NotFound("404"))), min_size=1, max_size=4)
-TROUBLES = st.lists(STREAK | MISSES | st.lists(FINE, max_size=8), max_size=5).map(lambda parts: list(chain(*parts)))
+MISSES = st.lists(st.sampled_from([Trouble(GONE), Trouble(GONE), Trouble(BUSY)]), min_size=1, max_size=5)
+SLOW = st.lists(st.builds(Trouble, st.none() | PASSING, st.sampled_from([0.0, 30.0, 70.0, 299.0])), max_size=12)
+TROUBLES = SLOW | st.lists(STREAK | MISSES | st.lists(FINE, max_size=8), max_size=5).map(
+    lambda parts: list(chain(*parts))
+)
 FORGETFUL = st.just(NEVER) | st.floats(0, 400)
 
 
@@ -227,6 +230,10 @@ def cases(draw: st.DrawFn, most: int = 4, deadlines: Any = DEADLINES, fail_fast:
     )
 
 
+BETWEEN = Fate(500.0, GOOD, NEVER, [Trouble(GONE), Trouble(BUSY), Trouble(GONE), Trouble()])
+"""A job with another error between its two 404s."""
+
+
 # Rules ----------------------------------------------------------------------------------------------------
 
 SEATS = st.sampled_from([(False, "list"), (True, "list"), (True, "feed")])
@@ -249,8 +256,8 @@ def test_never_done_early(case: Case, seat: tuple[bool, str]) -> None:
     assert run.outcome.verdict == "success" or not enough or case.fail_fast
 
 
-@fuzz(60)
-@given(case=cases(deadlines=st.floats(-5, 400)), seat=SEATS)
+@fuzz(150)
+@given(case=cases(most=2, deadlines=st.floats(-5, 400)), seat=SEATS)
 def test_never_after_the_deadline(case: Case, seat: tuple[bool, str]) -> None:
     """A wait ends at its deadline at the latest, but for a first ask, which is given a minute; no restart moves it."""
     runs, _ = play(case, shared=seat[0], how=seat[1])
@@ -346,6 +353,7 @@ def test_pauses(case: Case) -> None:
 
 @fuzz(100)
 @given(case=cases(most=2))
+@example(case=Case([BETWEEN], Policy(not_found_grace=0.0), None, "all", fail_fast=False, restarts=[], gap=0.0))
 def test_lost(case: Case) -> None:
     """A job is lost after two 404s in a row of which the second comes after the grace, and then at once."""
     for run in play(case)[0]:
