@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ork_provider.bigquery import BigQueryJob, BigQueryService
@@ -293,6 +293,8 @@ def test_answer(name: str) -> None:
             assert 200 <= code < 300
             assert reader.succeeded(json.loads(body))
 
+    for answer in reader.answers:  # the good ones as they are, whatever the draws are
+        answered = example(body=as_bytes(answer), code=200, headers={})(answered)
     answered()
     assert seen >= {None, JobState.SUCCEEDED}
     assert len(seen) > 2
