@@ -12,9 +12,7 @@ from ork_provider.job import Job, JobState, JobStatus, describe, describe_job, j
 from ork_provider.waiting import ERROR, FAILED, SUCCESS, TIMEOUT, Until, needed
 
 
-def read_event(
-    event: Any, kind: type[Any] = Job, until: Until = "any"
-) -> tuple[str, str, list[tuple[Job, JobStatus]]]:
+def read_event(event: Any, kind: type[Any] = Job, until: Until = "any") -> tuple[str, str, list[tuple[Job, JobStatus]]]:
     """Read a trigger's event, of this release or another; what cannot be understood is never a success.
 
     :param kind: what jobs it may be about

@@ -1,4 +1,4 @@
-"""The chaos suite runs where it is asked for: `./dev/test --chaos [--seed N]`, and in a whole `./dev/test`."""
+"""The chaos suite runs when it is asked for: `./dev/test --chaos [--seed N]`."""
 
 from __future__ import annotations
 

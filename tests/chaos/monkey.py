@@ -41,6 +41,9 @@ SETTLED = 4.0
 SEEN = 4.0
 """Seconds after such a kill in which nothing else is broken."""
 
+BEAT = 20.0
+"""Seconds in which the triggerer must give a sign of life after it; until then it has not seen it, and nobody has."""
+
 FAULTS: dict[str, int] = {
     "triggerer SIGKILL": 3,
     "triggerer SIGTERM": 2,
@@ -246,8 +249,19 @@ class Monkey:
         else:
             self.asked.cleared[tag].append(time.monotonic())
             self.airflow.clear("chaos", self.run_id, [(task_id, index)])
-        self._rest_until(time.monotonic() + SEEN)
+        if not self._beats(owner) and what == "killed":
+            self.asked.unowned[tag] = self.asked.killed.pop(tag)
         return tag
+
+    def _beats(self, owner: int) -> bool:
+        """Wait for a sign of life of a triggerer that is younger than now; return whether there was one in time."""
+        query = f"SELECT extract(epoch FROM latest_heartbeat) FROM job WHERE id = {owner}"
+        began, deadline = time.time(), time.monotonic() + BEAT
+        while time.monotonic() < deadline:
+            self._rest_until(time.monotonic() + SEEN)
+            if float(self.postgres.rows(query)[0][0]) > began + SEEN / 2:
+                return True
+        return False
 
     def _kill_unseen(self) -> str | None:
         """Kill a triggerer, and then, as a user, a task that it had: nobody is there to see it."""

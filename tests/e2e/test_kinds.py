@@ -14,8 +14,8 @@ import pytest
 
 from ork_provider.testing import DataprocOutcome, DqopsOutcome, ExecutionOutcome, HttpOutcome, Outcome
 from ork_provider.testing.local_airflow import LocalAirflow
-from tests.support.cloud import Cloud
 from tests.e2e.test_jobs import until
+from tests.support.cloud import Cloud
 
 OURS = {"bigquery": 1, "cloudrun": 1, "dataproc": 1, "dataproc_batch": 1, "custom_http": 2, "dqops": 1}
 """Jobs that the tasks start; the second HTTP job is that of the @task.deferred function."""

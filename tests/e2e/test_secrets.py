@@ -9,8 +9,8 @@ from pathlib import Path
 from ork_provider.testing import DqopsOutcome, Outcome
 from ork_provider.testing.local_airflow import LocalAirflow
 from tests.e2e.conftest import Guarded
-from tests.support.cloud import Cloud
 from tests.e2e.test_jobs import until
+from tests.support.cloud import Cloud
 
 TASKS = ("typed", "returned", "dqops", "basic", "bigquery")
 
