@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from ork_provider import trigger as trigger_module
 from ork_provider.errors import JobCancelled, JobFailed, JobLost, Killed, TimedOut
 from ork_provider.job import KINDS as JOB_KINDS
 from ork_provider.job import Job, job_class, job_from_dict
@@ -80,6 +81,7 @@ def test_cancelled_is_for_good(kind: Kind) -> None:
 def test_lost(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that its service no longer knows is lost, once it cannot be too new to be seen; that is for good."""
     monkeypatch.setitem(Policy.__init__.__kwdefaults__, "not_found_grace", 0.5)  # type: ignore[arg-type]
+    monkeypatch.setattr(trigger_module, "policy_of", Policy)  # none that was made before
     job = started(kind)
     kind.ask_one_by_one()
     kind.fake.fail(Fault.status(404), on=kind.on_status, times=-1)
