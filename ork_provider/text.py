@@ -5,6 +5,9 @@ from __future__ import annotations
 MESSAGE = 2000
 """Characters of a service's own words about a job."""
 
+NAME = 500
+"""Characters of a name that a service gives to something."""
+
 WORD = 80
 """Characters of a service's word for a job's state."""
 

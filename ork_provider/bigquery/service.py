@@ -17,6 +17,7 @@ from ork_provider.errors import Conflict, TryAgain
 from ork_provider.google.api import ApiName, read_answer
 from ork_provider.google.service import GoogleService
 from ork_provider.job import JobStatus, describe
+from ork_provider.text import NAME, one_line
 
 STATUS_FIELDS = "jobReference,status,statistics"
 """What a poll asks for; a whole job would hold the query's text every time."""
@@ -141,7 +142,7 @@ def read_reference(answer: Mapping[str, Any], job: BigQueryJob) -> BigQueryJob:
     """Return the job as the answer names it; BigQuery chooses the location when we do not."""
     named = answer.get("jobReference") or {}
     if named.get("jobId") != job.job_id:
-        raise TryAgain(f"{job}: the answer names another job, {named.get('jobId')!r}")
+        raise TryAgain(f"{job}: the answer names another job, {one_line(str(named.get('jobId')), NAME)!r}")
     return replace(job, location=_text(named.get("location")) or job.location)
 
 

@@ -18,6 +18,7 @@ from ork_provider.google.api import ApiName, read_answer, read_error, read_objec
 from ork_provider.google.service import GoogleService
 from ork_provider.job import JobStatus, describe
 from ork_provider.session import Response
+from ork_provider.text import NAME, one_line
 
 PAGE = 100
 PAGES = 10
@@ -44,7 +45,7 @@ class CloudRunService(GoogleService):
         answer = await self.api.call("GET", path_of(job), params={"fields": STATUS_FIELDS})
         name = read_answer(job, answer, "an execution", lambda found: str(found["name"]))
         if not name.endswith(f"/{job.execution_id}"):
-            raise TryAgain(f"{job}: the answer names another execution, {name!r}")
+            raise TryAgain(f"{job}: the answer names another execution, {one_line(name, NAME)!r}")
         return read_answer(job, answer, "an execution", read_execution)
 
     def shared(self, job: CloudRunJob) -> Executions:

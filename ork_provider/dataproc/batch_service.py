@@ -17,6 +17,7 @@ from ork_provider.dataproc.service import DataprocService
 from ork_provider.errors import NotFound, TryAgain
 from ork_provider.google.api import read_answer
 from ork_provider.job import JobStatus, describe
+from ork_provider.text import NAME, one_line
 
 STATUS_FIELDS = (
     "state,stateMessage,stateTime,stateHistory,runtimeInfo(outputUri,diagnosticOutputUri,endpoints,approximateUsage)"
@@ -81,7 +82,7 @@ def read_operation(answer: Mapping[str, Any], job: DataprocBatchJob) -> Dataproc
         raise TryAgain(f"{job}: the answer is not an operation: {describe(answer)}")
     named = str(metadata.get("batch") or job.batch_id).rpartition("/")[2]
     if named != job.batch_id:
-        raise TryAgain(f"{job}: the answer names another batch, {named!r}")
+        raise TryAgain(f"{job}: the answer names another batch, {one_line(str(named), NAME)!r}")
     return replace(job, operation=str(operation))
 
 

@@ -16,6 +16,7 @@ from ork_provider.errors import BadRequest, Conflict, NotFound, TryAgain
 from ork_provider.google.api import ApiName, read_answer, sentence
 from ork_provider.google.service import GoogleService
 from ork_provider.job import Job, JobStatus, describe
+from ork_provider.text import NAME, one_line
 
 STATUS_FIELDS = "status,statusHistory,yarnApplications,driverOutputResourceUri,driverControlFilesUri"
 """What a poll asks for; a whole job would hold its arguments and properties every time."""
@@ -89,5 +90,5 @@ def read_reference(answer: Mapping[str, Any], job: DataprocJob) -> DataprocJob:
     except (AttributeError, KeyError, TypeError) as exc:
         raise TryAgain(f"{job}: the answer is not a job: {describe(answer)}") from exc
     if named != job.job_id:
-        raise TryAgain(f"{job}: the answer names another job, {named!r}")
+        raise TryAgain(f"{job}: the answer names another job, {one_line(str(named), NAME)!r}")
     return replace(job, cluster_name=cluster if isinstance(cluster, str) else job.cluster_name)

@@ -90,7 +90,9 @@ class Seat:
 
     def pause(self, seconds: float, longest: float) -> Awaitable[object]:
         """Wait until there is news; without a shared poll that tells of the job, at most ``seconds``."""
-        return self._bell.wait(self._till_tick(seconds if self.told is None else longest))
+        if self.told is not None:
+            return self._bell.wait(longest)
+        return self._bell.wait(min(self._till_tick(seconds), max(seconds, longest)))  # a deadline waits for no tick
 
     def leave(self) -> None:
         """Give the seat up."""
