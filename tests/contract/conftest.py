@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from airflow.sdk.bases.operator import ExecutorSafeguard
@@ -33,3 +35,12 @@ def _short_graces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, "INTENT_GRACE", 1.0)
     monkeypatch.setattr(job_operator, "LOOK_INTERVAL", 0.2)
     monkeypatch.setattr(job_operator, "RESEND_AFTER", 0.5)
+
+
+@pytest.fixture
+def sigterm() -> Iterator[dict[str, Any]]:
+    """Do as Airflow's task runner does: SIGTERM calls on_kill in the main thread, and execute goes on."""
+    target: dict[str, Any] = {}
+    old = signal.signal(signal.SIGTERM, lambda *_: target["operator"].on_kill())
+    yield target
+    signal.signal(signal.SIGTERM, old)

@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
 from ork_provider.errors import Killed, OrkError
 from ork_provider.testing import Fault
 from tests.contract.kinds import Kind
+from tests.support.sigterm import kill_after
 from tests.support.task import Task
-
-
-@pytest.fixture
-def sigterm() -> Iterator[dict[str, object]]:
-    """Do as Airflow's task runner does: SIGTERM calls on_kill in the main thread, and execute goes on."""
-    target: dict[str, object] = {}
-    old = signal.signal(signal.SIGTERM, lambda *_: target["operator"].on_kill())  # type: ignore[attr-defined]
-    yield target
-    signal.signal(signal.SIGTERM, old)
-
-
-def kill_after(seconds: float, once: Callable[[], object] = lambda: True) -> None:
-    """Send SIGTERM so many seconds after something is true."""
-
-    def kill() -> None:
-        while not once():
-            time.sleep(0.02)
-        time.sleep(seconds)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=kill, daemon=True).start()
 
 
 @pytest.mark.parametrize("answer_lost", [False, True])

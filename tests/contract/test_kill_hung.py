@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -20,6 +16,7 @@ from ork_provider.errors import Killed
 from ork_provider.job import job_from_dict
 from ork_provider.testing import Fault, run_trigger
 from tests.contract.kinds import Kind
+from tests.support.sigterm import kill_after
 from tests.support.task import Task
 
 
@@ -35,27 +32,6 @@ def by_hand(trigger: Any) -> str:
 
 
 # In a worker -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def sigterm() -> Iterator[dict[str, Any]]:
-    """Do as Airflow's task runner does: SIGTERM calls on_kill in the main thread, and execute goes on."""
-    target: dict[str, Any] = {}
-    old = signal.signal(signal.SIGTERM, lambda *_: target["operator"].on_kill())
-    yield target
-    signal.signal(signal.SIGTERM, old)
-
-
-def kill_after(seconds: float, once: Callable[[], object] = lambda: True) -> None:
-    """Send SIGTERM so many seconds after something is true."""
-
-    def kill() -> None:
-        while not once():
-            time.sleep(0.02)
-        time.sleep(seconds)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=kill, daemon=True).start()
 
 
 def test_service_hangs(

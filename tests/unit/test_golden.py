@@ -42,7 +42,7 @@ class Row(BaseTrigger):
         return self.row
 
     def run(self) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError  # run_trigger never runs what it is given: it rebuilds the trigger from the row
 
 
 @contextmanager
