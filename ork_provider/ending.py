@@ -11,7 +11,19 @@ from typing import Any, TypeVar
 from ork_provider.errors import NotFound, OrkError, TryAgain
 from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand
 from ork_provider.service import Services
-from ork_provider.waiting import FAILED, SUCCESS, Clock, Outcome, Policy, TooLate, keep_trying, limited
+from ork_provider.waiting import (
+    FAILED,
+    STOPPED,
+    SUCCESS,
+    Clock,
+    Outcome,
+    Policy,
+    TooLate,
+    Until,
+    keep_trying,
+    limited,
+    needed,
+)
 from ork_provider.waiting.journal import after_colon
 
 T = TypeVar("T")
@@ -38,16 +50,16 @@ _UNKNOWN = JobStatus(state=JobState.RUNNING)
 
 @dataclass(kw_only=True)
 class Ender:
-    """Sees to the end of jobs from a worker: looks how they are, cancels them, and waits until that is seen."""
+    """Sees to the end of jobs: looks how they are, cancels them, and waits until that is seen."""
 
     services: Services
     clock: Clock
     log: logging.Logger | Any
     error_budget: float
 
-    async def look_at_all(self, jobs: Sequence[tuple[Job, JobStatus]]) -> Watched:
+    async def look_at_all(self, jobs: Sequence[tuple[Job, JobStatus]], seconds: float | None = None) -> Watched:
         """Return how jobs are now; of one that cannot be asked, what was heard last."""
-        seen = await asyncio.gather(*(self._look(job, status) for job, status in jobs))
+        seen = await asyncio.gather(*(self._look(job, status, seconds) for job, status in jobs))
         return [(job, status) for (job, _), status in zip(jobs, seen, strict=True)]
 
     async def _look(self, job: Job, status: JobStatus, seconds: float | None = None) -> JobStatus:
@@ -84,6 +96,16 @@ class Ender:
             status = _UNKNOWN
         return status, said_of_cancel(job, None if status is _UNKNOWN else status)
 
+    async def stop_late(self, outcome: Outcome, until: Until) -> Outcome:
+        """Stop what a wait leaves running whose deadline has passed, unless enough have succeeded by now."""
+        jobs = await self.look_at_all(outcome.jobs, LAST_LOOK)
+        verdict = outcome.verdict
+        if not is_enough(jobs, until) and not all(status.state.final for _, status in jobs):
+            self.log.info("Cancelling what the deadline found running")
+            jobs, _ = await self.stop_all(jobs)
+            verdict = STOPPED
+        return replace(outcome, verdict=verdict, jobs=tuple(jobs))
+
     async def settle(self, job: Job, seconds: float) -> JobStatus | None:
         """Ask every second until the job has ended, for so many seconds; return what was heard last."""
         until = self.clock.monotonic() + seconds
@@ -119,6 +141,12 @@ class Ender:
             return await limited(trying, seconds, self.clock)
         except TooLate:
             raise said[-1] if said else TryAgain(f"the service did not answer within {seconds:g} s") from None
+
+
+def is_enough(jobs: Sequence[tuple[Job, JobStatus]], until: Until) -> bool:
+    """Whether as many jobs have succeeded as are waited for."""
+    good = sum(status.state is JobState.SUCCEEDED for _, status in jobs)
+    return bool(jobs) and good >= needed(until, len(jobs))
 
 
 def said_of_cancel(job: Job, status: JobStatus | None) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from ork_provider.ending import cancel_all, end_rest
+from ork_provider.ending import Ender, cancel_all, end_rest
 from ork_provider.errors import InvalidJob
 from ork_provider.hub import Hub
 from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand, describe, describe_job, jobs_from_dicts
@@ -68,6 +68,7 @@ class JobTrigger(BaseTrigger):
     :param error_budget: seconds for which errors that may pass are forgiven
     :param cancel_on_kill: cancel the jobs when a user kills the deferred task
     :param cancel_rest: cancel what still runs when the wait ends without it
+    :param cancel_on_timeout: cancel what still runs at the deadline; the worker looks how that has ended
     :param more: the connection ids of the service; what is unknown is ignored with a warning, so that a row
         of another release still runs
     """
@@ -86,6 +87,7 @@ class JobTrigger(BaseTrigger):
         error_budget: Any = 600.0,
         cancel_on_kill: Any = True,
         cancel_rest: Any = False,
+        cancel_on_timeout: Any = False,
         **more: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -98,6 +100,7 @@ class JobTrigger(BaseTrigger):
         self.error_budget = error_budget
         self.cancel_on_kill = cancel_on_kill
         self.cancel_rest = cancel_rest
+        self.cancel_on_timeout = cancel_on_timeout
         for name, default in self.connection_defaults.items():
             setattr(self, name, more.pop(name, default))
         self.unknown = more or None
@@ -171,6 +174,10 @@ class JobTrigger(BaseTrigger):
             self.log.info("%s", outcome.message)
         if self.cancel_rest:
             outcome = await end_rest(outcome, services, clock=self.clock, log=self.log)
+        if self.cancel_on_timeout and outcome.verdict == TIMEOUT:  # here and now: a worker may have no slot for minutes
+            budget = plan.policy.error_budget
+            ender = Ender(services=services, clock=self.clock, log=self.log, error_budget=budget)
+            outcome = await ender.stop_late(outcome, plan.until)
         return outcome.to_event()
 
     async def _hold(self) -> None:
@@ -334,6 +341,7 @@ _KWARGS = (
     "error_budget",
     "cancel_on_kill",
     "cancel_rest",
+    "cancel_on_timeout",
 )
 
 

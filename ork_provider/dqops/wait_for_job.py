@@ -17,7 +17,7 @@ from ork_provider.dqops.values import read_text
 from ork_provider.errors import BadRequest, InvalidJob, JobError, JobLost, TryAgain
 from ork_provider.job import Job, JobState, JobStatus
 from ork_provider.templates import holds_template
-from ork_provider.waiting import FAILED, TIMEOUT
+from ork_provider.waiting import FAILED, STOPPED, TIMEOUT
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -195,7 +195,7 @@ class DqopsWaitForJobOperator(DqopsGate):
         jobs: Sequence[tuple[Job, JobStatus]],
         worker: Worker,
     ) -> Any:
-        if verdict == TIMEOUT:  # of a job that DQOps does not know nobody may say that it runs
+        if verdict in (TIMEOUT, STOPPED):  # of a job that DQOps does not know nobody may say that it runs
             jobs = worker.run(self._look_up(jobs, worker, late=True))
             verdict, message = (FAILED, said) if (said := _say_lost(jobs)) else (verdict, message)
         return super()._complete(context, verdict, message, jobs, worker)

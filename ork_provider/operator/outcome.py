@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ork_provider.errors import MISSHAPEN, InvalidJob, JobCancelled, JobError, JobFailed, JobLost, TimedOut
 from ork_provider.job import Job, JobState, JobStatus, describe, describe_job, job_from_dict, show
-from ork_provider.waiting import ERROR, FAILED, SUCCESS, TIMEOUT, Until, needed
+from ork_provider.waiting import ERROR, FAILED, STOPPED, SUCCESS, TIMEOUT, Until, needed
 
 
 def read_event(event: Any, kind: type[Any] = Job, until: Until = "any") -> tuple[str, str, list[tuple[Job, JobStatus]]]:
@@ -30,7 +30,7 @@ def read_event(event: Any, kind: type[Any] = Job, until: Until = "any") -> tuple
     except MISSHAPEN as exc:  # an InvalidJob is a ValueError
         return ERROR, f"The trigger's event names a job that cannot be read: {exc}. {message}", []
     status = event.get("status")
-    if status not in (SUCCESS, FAILED, TIMEOUT, ERROR):
+    if status not in (SUCCESS, FAILED, TIMEOUT, STOPPED, ERROR):
         return ERROR, f"The trigger's event has the unknown status {describe(status)}. {message}", jobs
     if status == SUCCESS and not _are_enough(jobs, until):
         good = sum(s.state is JobState.SUCCEEDED for _, s in jobs)

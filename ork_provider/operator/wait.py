@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ork_provider.ending import Ender, end_rest, said_of_cancel
+from ork_provider.ending import Ender, end_rest, is_enough, said_of_cancel
 from ork_provider.errors import InvalidJob
 from ork_provider.job import Job, JobState, JobStatus, describe_job
 from ork_provider.operator.arguments import CheckedOperator, to_seconds
@@ -22,6 +22,7 @@ from ork_provider.trigger import JobTrigger
 from ork_provider.waiting import (
     ERROR,
     FAILED,
+    STOPPED,
     SUCCESS,
     TIMEOUT,
     Clock,
@@ -32,7 +33,6 @@ from ork_provider.waiting import (
     Until,
     Watch,
     keep_trying,
-    needed,
     wait,
 )
 from ork_provider.worker import KillSwitch, Worker
@@ -184,6 +184,7 @@ class WaitOperator(CheckedOperator):
             error_budget=self.error_budget,
             cancel_on_kill=self.cancel_on_kill,
             cancel_rest=self.cancel_rest,
+            cancel_on_timeout=self.cancel_on_timeout,
             **self.connections,
         )
         net = max(deadline - now, timedelta(0)) + DEFER_GRACE if deadline else None
@@ -226,8 +227,8 @@ class WaitOperator(CheckedOperator):
         jobs: Sequence[tuple[Job, JobStatus]],
         worker: Worker,
     ) -> Any:
-        if verdict == TIMEOUT:
-            verdict, message, jobs = self._time_out(message, jobs, worker)
+        if verdict in (TIMEOUT, STOPPED):
+            verdict, message, jobs = self._time_out(message, jobs, worker, stopped=verdict == STOPPED)
         if verdict == SUCCESS:
             self.log.info("%s", message)
             return self._result(jobs, worker)
@@ -262,33 +263,41 @@ class WaitOperator(CheckedOperator):
     # Ends that are not the job's own -------------------------------------------------------------
 
     def _time_out(
-        self, message: str, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker
+        self, message: str, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker, *, stopped: bool = False
     ) -> tuple[str, str, list[tuple[Job, JobStatus]]]:
         """Look once more at what did not end in time, cancel it if that is ours to do, and say what became of it."""
-        return self._end_wait(message, jobs, worker, cancels="cancel_on_timeout")
+        return self._end_wait(message, jobs, worker, cancels="cancel_on_timeout", stopped=stopped)
 
     def _end_wait(
-        self, message: str, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker, *, cancels: str
+        self,
+        message: str,
+        jobs: Sequence[tuple[Job, JobStatus]],
+        worker: Worker,
+        *,
+        cancels: str,
+        stopped: bool = False,
     ) -> tuple[str, str, list[tuple[Job, JobStatus]]]:
-        """End a wait for what has not ended; ``cancels`` names the argument that says whether to cancel it."""
+        """End a wait for what has not ended.
+
+        :param cancels: the argument that says whether to cancel it
+        :param stopped: the trigger has told it to stop already
+        """
         ender = self._ender(worker)
         looked = worker.run(ender.look_at_all(jobs))
         running = any(status.state is JobState.RUNNING for _, status in looked)
-        if self._is_enough(looked):
+        if is_enough(looked, self.until):
             if running and self.cancel_rest:
                 looked, _ = worker.run(ender.stop_all(looked))
             return SUCCESS, f"{message} But by then it had ended well.", looked
         if looked and not running:
-            return FAILED, f"{message} {' '.join(said_of_cancel(job, status) for job, status in looked[:5])}", looked
+            bad = [one for one in looked if one[1].state is not JobState.SUCCEEDED]
+            became = " ".join(said_of_cancel(*one) for one in bad[:5])
+            return TIMEOUT if stopped else FAILED, f"{message} {became}", looked
         if not getattr(self, cancels):
             return TIMEOUT, f"{message} What still runs was left running ({cancels}=False).", looked
         ended, said = worker.run(ender.stop_all(looked))
-        verdict = SUCCESS if self._is_enough(ended) else TIMEOUT  # it may have ended well before the cancel came
+        verdict = SUCCESS if is_enough(ended, self.until) else TIMEOUT  # it may have ended well before the cancel came
         return verdict, f"{message} {' '.join(said[:5])}", ended
-
-    def _is_enough(self, jobs: Sequence[tuple[Job, JobStatus]]) -> bool:
-        good = [job for job, status in jobs if status.state is JobState.SUCCEEDED]
-        return bool(jobs) and len(good) >= needed(self.until, len(jobs))
 
     def _abandon(self, context: Context, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> list[str]:
         """After an error of the watch itself: leave the job to the next try, or cancel it if there is none; say so."""

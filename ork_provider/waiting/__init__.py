@@ -7,7 +7,7 @@ have ended (``many.py``).
 """
 
 from ork_provider.waiting.journal import Journal
-from ork_provider.waiting.many import ERROR, FAILED, SUCCESS, TIMEOUT, Outcome, Until, needed, wait
+from ork_provider.waiting.many import ERROR, FAILED, STOPPED, SUCCESS, TIMEOUT, Outcome, Until, needed, wait
 from ork_provider.waiting.policy import Clock, Policy, SystemClock, Timer, Trouble, keep_trying, policy_of
 from ork_provider.waiting.watch import FIRST_ASK, LONGEST_ASK, Alone, Ask, DeadlinePassed, Seat, TooLate, Watch, limited
 
@@ -16,6 +16,7 @@ __all__ = [
     "FAILED",
     "FIRST_ASK",
     "LONGEST_ASK",
+    "STOPPED",
     "SUCCESS",
     "TIMEOUT",
     "Alone",

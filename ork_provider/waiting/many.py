@@ -21,12 +21,15 @@ UNWATCHED = "could not be watched any longer"
 
 SUCCESS, FAILED, TIMEOUT, ERROR = "success", "failed", "timeout", "error"
 
+STOPPED = "stopped"
+"""The deadline has passed, and what still ran was told to stop."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a wait ended.
 
-    :param verdict: ``success``, ``failed``, ``timeout`` or ``error`` (could not be watched)
+    :param verdict: ``success``, ``failed``, ``timeout``, ``stopped`` or ``error`` (could not be watched)
     :param message: one sentence for the log and the exception
     :param jobs: each job with the last that was heard of it
     """

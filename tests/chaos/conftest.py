@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from ork_provider.testing import (
-    DataprocOutcome,
-    DqopsOutcome,
-    ExecutionOutcome,
-    HttpOutcome,
-    Outcome,
-    merged_connections,
-)
+from ork_provider.testing import merged_connections
 from ork_provider.testing.local_airflow import LocalAirflow
 from tests.chaos.monkey import Site
-from tests.chaos.plan import WATCHED, Work, make_plan, to_json
+from tests.chaos.plan import WATCHED, Work, decide, make_plan, to_json
 from tests.support.cloud import Cloud, serve_cloud
 from tests.support.postgres import postgres
 
@@ -33,8 +27,10 @@ FAST = {
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "12",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+    "AIRFLOW__CORE__HOSTNAME_CALLABLE": "tests.chaos.hostname.hostname",
+    "PYTHONPATH": str(HERE.parent.parent),
 }
-"""Airflow notices within seconds, instead of minutes, that somebody has died."""
+"""Airflow notices within seconds, instead of minutes, that somebody has died, and calls its triggerers by name."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,7 +63,8 @@ def site(seed: int, waiting: int, tmp_path_factory: pytest.TempPathFactory) -> I
     """Run an Airflow with two triggerers on PostgreSQL, and the services that its connections point to."""
     works = make_plan(seed)
     with serve_cloud() as cloud, postgres() as server:
-        decide(cloud, works)
+        for work in works:
+            decide(cloud, work.tag, work.seconds, good=work.ending != "bad")
         folder = tmp_path_factory.mktemp("chaos")  # with the logs; pytest keeps the last three
         plan = folder / "plan.json"
         plan.write_text(to_json(works, seeded(cloud, [work for work in works if work.kind == "watch"])))
@@ -78,23 +75,7 @@ def site(seed: int, waiting: int, tmp_path_factory: pytest.TempPathFactory) -> I
             yield Site(works, cloud, server, airflow)
 
 
-def decide(cloud: Cloud, works: list[Work]) -> None:
-    """Tell the fakes what becomes of each work's job."""
-    for work in works:
-        bad, tag, seconds = work.ending == "bad", work.tag, work.seconds
-        error = {"reason": "invalidQuery", "message": f"{tag} is bad"} if bad else None
-        cloud.bigquery.script(f"'{tag}'", Outcome(running=seconds, error=error, cancelling=0.5))
-        outcome = "failed" if bad else "completed"
-        cloud.http_jobs.script(f'"{tag}"', HttpOutcome(running=seconds, outcome=outcome))
-        cloud.cloud_run.script(
-            lambda about, tag=tag: f'"{tag}"' in str(about["overrides"]).replace("'", '"'),
-            ExecutionOutcome(running=seconds, failed=int(bad), cancelling=0.5),
-        )
-        cloud.dataproc.script(f'"{tag}"', DataprocOutcome(running=seconds, error=f"{tag} is bad" if bad else None))
-        cloud.dqops.script(f'"{tag}"', DqopsOutcome(running=seconds, status="failed" if bad else "finished"))
-
-
-def seeded(cloud: Cloud, works: list[Work]) -> list[dict[str, object]]:
+def seeded(cloud: Cloud, works: list[Work]) -> list[list[dict[str, Any]]]:
     """Start the jobs that the watchers watch, by nobody's task."""
     listed, parts = [], [(n + 1) / WATCHED for n in range(WATCHED)]
     for work in works:

@@ -39,7 +39,7 @@ class Asked:
     """What was done to tasks on purpose, by tag: only their jobs may be cancelled.
 
     `killed` and `cleared` by a user while a live process owned the task, `unowned`: killed while none did; `stopped`:
-    their worker was told to stop; `struck`: their worker was killed.
+    their worker was told to stop; `struck`: their worker was killed. Who was killed unowned is tried again in the end.
     """
 
     killed: dict[str, float] = field(default_factory=dict)
@@ -144,9 +144,10 @@ class Books:
         for work in self.works:
             state, own = self.states.get(work.tag), jobs.get(work.tag, [])
             last = own[-1].state if own else "none"
-            by_hand = work.tag in self.asked.killed or work.tag in self.asked.unowned
-            if work.kind == "watch" or by_hand:
-                wanted = "failed" if by_hand else "success"
+            if work.tag in self.asked.killed:
+                wanted = "failed"
+            elif work.kind == "watch" or work.tag in self.asked.unowned:  # which was tried again, with a good job
+                wanted = "success"
             else:
                 wanted = "success" if work.ending == "good" else "failed"
             problem = "" if state == wanted else f"is {state}, expected {wanted}; its last job is {last}"
@@ -167,8 +168,8 @@ class Books:
 
     def _left(self) -> Iterator[tuple[str, str]]:
         for life in self.lives:
-            excused = life.tag in self.asked.unowned or life.tag.startswith("seeded")
-            yield life.tag, f"{life.job_id} still runs" if life.state == LIVE and not excused else ""
+            if not life.tag.startswith("seeded"):
+                yield life.tag, f"{life.job_id} still runs" if life.state == LIVE else ""
 
     def _unasked(self) -> Iterator[tuple[str, str]]:
         for life in self.lives:
@@ -182,7 +183,7 @@ class Books:
 
     def _late(self) -> Iterator[tuple[str, str]]:
         for life in self.lives:
-            if "-late-" in life.tag and life.told is not None:
+            if "-late-" in life.tag and life.told is not None and life.tag not in self.asked.unowned:
                 late = self.lateness(life)
                 yield life.tag, f"{life.job_id} was told to stop {late:.1f} s too late" if late > KEPT else ""
 

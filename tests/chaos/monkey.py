@@ -297,29 +297,17 @@ class Monkey:
         return {(task_id, index): owner for task_id, index, owner in found}
 
     def components(self) -> dict[int, str]:
-        """Return which component each live triggerer's job number is: the newest numbers, by process id."""
+        """Return which component each live triggerer's job number is."""
         found = {}
+        rows = self.postgres.rows(
+            "SELECT id, hostname, extract(epoch FROM start_date) FROM job WHERE job_type = 'TriggererJob' ORDER BY id"
+        )
         for component in TRIGGERERS:
-            with contextlib.suppress(FileNotFoundError, KeyError):
-                pid = self.airflow.pid(component)
-                if number := self._number_of(pid):
-                    found[number] = component
+            with contextlib.suppress(KeyError, psutil.Error):
+                born = psutil.Process(self.airflow.pid(component)).create_time()
+                own = [number for number, name, at in rows if name == component and float(at) > born]
+                found.update(dict.fromkeys(own[-1:], component))
         return found
-
-    def _number_of(self, pid: int) -> int | None:
-        if pid not in self._numbers:
-            known = set(self._numbers.values())
-            rows = self.postgres.rows(
-                "SELECT id, extract(epoch FROM start_date) FROM job WHERE job_type = 'TriggererJob' ORDER BY id DESC"
-            )
-            with contextlib.suppress(psutil.Error):
-                born = psutil.Process(pid).create_time()
-                near = [(float(at) - born, number) for number, at in rows if number not in known and float(at) > born]
-                if near and min(near)[0] < 60:
-                    self._numbers[pid] = min(near)[1]
-        return self._numbers.get(pid)
-
-    _numbers: dict[int, int] = field(default_factory=dict)
 
     def _is_up(self, owner: int) -> bool:
         component = self.components().get(owner)

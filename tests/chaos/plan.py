@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ork_provider.testing import DataprocOutcome, DqopsOutcome, ExecutionOutcome, HttpOutcome, Outcome
+from tests.support.cloud import Cloud
+
 Ending = Literal["good", "bad", "late"]
 
 POLL_INTERVAL = 3.0
@@ -60,6 +63,26 @@ def _works(kind: str, count: int, dice: random.Random) -> Iterator[Work]:
         for number in range(count if kind == "watch" else round(count * share)):
             seconds = {"good": dice.uniform(SHORTEST, LONGEST), "bad": dice.uniform(2, 25), "late": FOREVER}[ending]
             yield Work(kind=kind, ending=ending, number=number, seconds=seconds)
+
+
+def decide(cloud: Cloud, tag: str, seconds: float, *, good: bool) -> None:
+    """Tell the fakes what becomes of the jobs with a tag that are started from now on."""
+    cloud.bigquery.script(
+        f"'{tag}'",
+        Outcome(
+            running=seconds,
+            error=None if good else {"reason": "invalidQuery", "message": f"{tag} is bad"},
+            cancelling=0.5,
+        ),
+    )
+    cloud.http_jobs.script(f'"{tag}"', HttpOutcome(running=seconds, outcome="completed" if good else "failed"))
+
+    def has_tag(about: Any) -> bool:
+        return f'"{tag}"' in str(about["overrides"]).replace("'", '"')
+
+    cloud.cloud_run.script(has_tag, ExecutionOutcome(running=seconds, failed=int(not good), cancelling=0.5))
+    cloud.dataproc.script(f'"{tag}"', DataprocOutcome(running=seconds, error=None if good else f"{tag} is bad"))
+    cloud.dqops.script(f'"{tag}"', DqopsOutcome(running=seconds, status="finished" if good else "failed"))
 
 
 def to_json(works: list[Work], watched: list[list[dict[str, Any]]]) -> str:

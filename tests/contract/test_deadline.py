@@ -77,7 +77,7 @@ def test_restart(kind: Kind) -> None:
     """A trigger that moves to another triggerer, once and again, ends at the same time as if it had not."""
     kind.script(60, True)
     began = time.monotonic()
-    trigger = trigger_of(new_task().start(kind.operator(timeout=1.5)))
+    trigger = trigger_of(new_task().start(kind.operator(timeout=1.5, cancel_on_timeout=False)))
     for _ in range(2):
         assert triggered(trigger, task_state="deferred", kill_after=0.3).killed
     payload = triggered(trigger, ti=None).payload
@@ -90,7 +90,7 @@ def test_restart(kind: Kind) -> None:
 def test_errors_of_polls(kind: Kind) -> None:
     """A service that cannot be asked does not move it either, whatever the error budget."""
     kind.script(60, True)
-    operator, began = kind.operator(timeout=1, error_budget=600), time.monotonic()
+    operator, began = kind.operator(timeout=1, error_budget=600, cancel_on_timeout=False), time.monotonic()
     trigger = trigger_of(new_task().start(operator))
     kind.ask_one_by_one()
     kind.fake.fail(Fault.status(503), on=kind.on_status, times=-1)
@@ -121,6 +121,33 @@ def test_retry_after_the_deadline(kind: Kind) -> None:
 
 
 # What becomes of the job -------------------------------------------------------------------------
+
+
+def test_trigger_stops_the_job(kind: Kind) -> None:
+    """The trigger cancels, as there may be no worker for minutes; the worker that comes says how the job has ended."""
+    kind.script(60, True)
+    task, operator = new_task(), kind.operator(timeout=1)
+    payload = triggered(trigger_of(task.start(operator)), ti=None).payload
+    assert (payload["status"], [job["state"] for job in payload["jobs"]]) == ("stopped", ["cancelled"])
+    assert (kind.live(), kind.cancels()) == ([], 1)
+    with pytest.raises(TimedOut, match=r"The deadline .* passed .* was cancelled, and the service confirms it\.$"):
+        operator.execute_complete(task.context, payload)
+    assert kind.cancels() == 1
+
+
+def test_trigger_that_cannot_stop_the_job(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the trigger could not cancel the worker does."""
+    monkeypatch.setattr(ending, "SETTLE", 1.0)
+    kind.script(60, True)
+    task, operator = new_task(), kind.operator(timeout=1)
+    trigger = trigger_of(task.start(operator))
+    fault = kind.fake.fail(Fault.status(503), on=kind.on_cancel, times=-1)
+    payload = triggered(trigger, ti=None).payload
+    assert (payload["status"], len(kind.live())) == ("stopped", 1)
+    fault.times = 0
+    with pytest.raises(TimedOut, match="was cancelled, and the service confirms it"):
+        operator.execute_complete(task.context, payload)
+    assert not kind.live()
 
 
 @pytest.mark.parametrize(

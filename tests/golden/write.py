@@ -46,6 +46,8 @@ log = structlog.get_logger()
 def record(scenario: Scenario) -> dict[str, Any]:
     """Run a scenario's task to each of its ends; return what was stored on the way."""
     ends = {ending: _run(scenario, ending) for ending in ("success", "failed", "timeout", "error")}
+    if ends["timeout"]["trigger"]["kwargs"]["cancel_on_timeout"]:
+        ends["stopped"] = _run(scenario, "stopped")
     first = ends["success"]
     return {
         "operator": first["operator"],
@@ -103,6 +105,9 @@ def _event(world: World, deferred: TaskDeferred, ending: str) -> tuple[Any, dict
     if ending in ("success", "failed"):
         world.end_jobs()
     elif ending == "timeout":
+        trigger.deadline = PAST  # type: ignore[attr-defined]
+        trigger.cancel_on_timeout = False  # type: ignore[attr-defined]
+    elif ending == "stopped":
         trigger.deadline = PAST  # type: ignore[attr-defined]
     else:
         world.refuse()

@@ -14,7 +14,7 @@ from ork_provider.errors import BadRequest, NotFound, TryAgain
 from ork_provider.job import Job, JobState, JobStatus
 from ork_provider.service import Service, Services
 from ork_provider.testing.clock import FakeClock
-from ork_provider.waiting import Outcome
+from ork_provider.waiting import Outcome, Until
 
 log = logging.getLogger("test_ending")
 
@@ -263,6 +263,25 @@ def ender(service: Scripted, services: Services, error_budget: float = 600.0) ->
 
 def listed(**states: JobStatus) -> list[tuple[Job, JobStatus]]:
     return [(Thing(name=name), status) for name, status in states.items()]
+
+
+@pytest.mark.parametrize(
+    ("until", "checks", "verdict", "ends", "cancels"),
+    [
+        ("all", {"b": [RUN, STOPPED], "c": [RUN, STOPPED]}, "stopped", ["succeeded", "cancelled", "cancelled"], "bc"),
+        ("all", {"b": GOOD, "c": [RUN, STOPPED]}, "stopped", ["succeeded", "succeeded", "cancelled"], "c"),
+        ("all", {"b": BAD, "c": GOOD}, "timeout", ["succeeded", "failed", "succeeded"], ""),
+        (2, {"b": GOOD, "c": RUN}, "timeout", ["succeeded", "succeeded", "running"], ""),
+        ("all", {"b": NO, "c": [NO, STOPPED]}, "stopped", ["succeeded", "running", "cancelled"], "bc"),
+    ],
+    ids=["running", "one ends", "all have ended", "enough", "cannot be asked"],
+)
+async def test_stop_late(until: Until, checks: Any, verdict: str, ends: list[str], cancels: str) -> None:
+    """At the deadline what still runs is cancelled after a short look, unless enough have succeeded by then."""
+    service, services = scripted(checks=checks)
+    late = await ender(service, services).stop_late(outcome("timeout", a=GOOD, b=RUN, c=RUN), until)
+    assert (late.verdict, [status.state.value for _, status in late.jobs]) == (verdict, ends)
+    assert sorted(name for verb, name in service.calls if verb == "cancel") == list(cancels)
 
 
 async def test_stop_all(caplog: pytest.LogCaptureFixture) -> None:

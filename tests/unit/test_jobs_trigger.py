@@ -172,6 +172,7 @@ GOLDEN = {
     "error_budget": 600.0,
     "cancel_on_kill": False,
     "cancel_rest": False,
+    "cancel_on_timeout": False,
     "gcp_conn_id": "google_cloud_default",
     "impersonation_chain": None,
     "http_conn_id": "http_default",

@@ -260,6 +260,7 @@ ODD_KWARGS = {
     "error_budget": 30,
     "cancel_on_kill": False,
     "cancel_rest": True,
+    "cancel_on_timeout": True,
 }
 JOBS = {
     BigQueryJobTrigger: [{"service_type": "bigquery", "job_id": "j", "project": "p", "location": "EU"}],
@@ -306,6 +307,7 @@ GOLDEN = {
             "error_budget": 600.0,
             "cancel_on_kill": True,
             "cancel_rest": False,
+            "cancel_on_timeout": False,
             "gcp_conn_id": "google_cloud_default",
             "impersonation_chain": None,
         },
@@ -321,6 +323,7 @@ GOLDEN = {
             "error_budget": 600.0,
             "cancel_on_kill": True,
             "cancel_rest": False,
+            "cancel_on_timeout": False,
             "http_conn_id": "http_default",
         },
     ),
