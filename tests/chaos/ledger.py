@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from ork_provider.testing import FakeServer
 from tests.chaos.plan import POLL_INTERVAL, TIMEOUT, Work
 from tests.support.cloud import Cloud
 
@@ -32,6 +33,15 @@ class Life:
     ended: float
     state: str
     told: float | None
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A stretch of time in which something was down that tasks need: a part of Airflow, or one service."""
+
+    start: float
+    end: float
+    service: FakeServer | None = None
 
 
 @dataclass
@@ -98,14 +108,14 @@ class Books:
     """Everything that is known in the end.
 
     :param states: what Airflow says each task came to, by tag
-    :param troubles: stretches of time in which something was down that tasks need
     """
 
     works: list[Work]
     lives: list[Life]
     states: dict[str, str]
     asked: Asked
-    troubles: list[tuple[float, float]]
+    troubles: list[Trouble]
+    cloud: Cloud
     checked: dict[str, int] = field(default_factory=dict)
 
     def violations(self) -> list[str]:
@@ -182,16 +192,29 @@ class Books:
                 yield life.tag, f"{life.job_id} was told to stop" if life.told is not None else ""
 
     def _late(self) -> Iterator[tuple[str, str]]:
-        for life in self.lives:
-            if "-late-" in life.tag and life.told is not None and life.tag not in self.asked.unowned:
-                late = self.lateness(life)
-                yield life.tag, f"{life.job_id} was told to stop {late:.1f} s too late" if late > KEPT else ""
+        for life in self.late():
+            late = self.lateness(life)
+            yield life.tag, f"{life.job_id} was told to stop {late:.1f} s too late" if late > KEPT else ""
 
     def lateness(self, life: Life) -> float:
         """Return how many seconds after its deadline a job was told to stop, less those in which nobody could."""
         assert life.told is not None
-        deadline = life.began + TIMEOUT
-        return life.told - deadline - overlap(self.troubles, deadline, life.told)
+        service = self.cloud.of_kind(life.tag.partition("-")[0])
+        troubles = [(one.start, one.end) for one in self.troubles if one.service in (None, service)]
+        return self.raw_lateness(life) - overlap(troubles, life.began + TIMEOUT, life.told)
+
+    def raw_lateness(self, life: Life) -> float:
+        """Return how many seconds after its deadline a job was told to stop, whatever the trouble."""
+        assert life.told is not None
+        return life.told - life.began - TIMEOUT
+
+    def late(self) -> list[Life]:
+        """Return the jobs that were told to stop at their deadlines; who was killed unseen has none that counts."""
+        return [
+            life
+            for life in self.lives
+            if "-late-" in life.tag and life.told is not None and life.tag not in self.asked.unowned
+        ]
 
 
 def overlap(stretches: Iterable[tuple[float, float]], start: float, end: float) -> float:

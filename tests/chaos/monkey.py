@@ -18,7 +18,7 @@ import psutil
 from ork_provider.testing import FakeServer, Fault
 from ork_provider.testing.local_airflow import LocalAirflow, LocalAirflowError
 from ork_provider.testing.server import FaultRule
-from tests.chaos.ledger import Asked
+from tests.chaos.ledger import Asked, Trouble
 from tests.chaos.plan import Work
 from tests.support.cloud import Cloud
 from tests.support.postgres import Postgres
@@ -86,7 +86,7 @@ class Monkey:
     asked: Asked = field(default_factory=Asked)
     done: Counter[str] = field(default_factory=Counter)
     log: list[tuple[float, str]] = field(default_factory=list)
-    troubles: list[tuple[float, float]] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
@@ -163,9 +163,13 @@ class Monkey:
     def _note(self, what: str) -> None:
         self.log.append((time.monotonic() - self.began, what))
 
-    def _trouble(self, component: str, seconds: float | None = None) -> None:
+    def _trouble(self, component: str) -> None:
         now = time.monotonic()
-        self.troubles.append((now - 5.0, now + (seconds or RECOVERY.get(component, 10.0))))
+        self.troubles.append(Trouble(now - 5.0, now + RECOVERY.get(component, 10.0)))
+
+    def _trouble_of(self, service: FakeServer, seconds: float) -> None:
+        now = time.monotonic()
+        self.troubles.append(Trouble(now, now + seconds, service))
 
     # -- Airflow's parts -----------------------------------------------------------------------------------------
 
@@ -211,7 +215,7 @@ class Monkey:
         service = self._service()
         rule = service.fail(fault, times=-1)
         self._lasting.append(Lasting(time.monotonic() + seconds, lambda: _forget(rule)))
-        self._trouble("service", seconds + 5)
+        self._trouble_of(service, seconds + 5)
         return f"{service.service}, {seconds:g} s"
 
     def _slow(self) -> str:
@@ -222,13 +226,13 @@ class Monkey:
             service.latency = 0.0
 
         self._lasting.append(Lasting(time.monotonic() + 15.0, end))
-        self._trouble("service", 25.0)
+        self._trouble_of(service, 25.0)
         return service.service
 
     def _hang(self) -> str:
         service = self._service()
         service.fail(Fault.hang(120), times=6)
-        self._trouble("service", 40.0)
+        self._trouble_of(service, 40.0)
         return f"{service.service}, 6 requests"
 
     # -- the user ---------------------------------------------------------------------------------------------------

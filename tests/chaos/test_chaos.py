@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def test_chaos(seed: int, site: Site, capsys: pytest.CaptureFixture[str]) -> Non
     monkey.rage(RAGE)
     states = until_all_ended(monkey, site.works)
     states |= try_again(monkey, [work for work in site.works if work.tag in monkey.asked.unowned])
-    books = Books(site.works, lives(site.cloud), states, monkey.asked, monkey.troubles)
+    books = Books(site.works, lives(site.cloud), states, monkey.asked, monkey.troubles, site.cloud)
     violations = books.violations()
     with capsys.disabled():
         print(summary(monkey, books, violations))
@@ -81,7 +82,8 @@ def until_all_ended(monkey: Monkey, works: list[Work]) -> dict[str, str]:
 def summary(monkey: Monkey, books: Books, violations: list[str]) -> str:
     """Say what was done and what was checked."""
     ends = Counter(life.state for life in books.lives)
-    late = [books.lateness(life) for life in books.lives if "-late-" in life.tag and life.told is not None]
+    late = books.late()
+    calm = [life for life in late if books.lateness(life) == books.raw_lateness(life)]
     kinds = Counter(work.kind for work in books.works)
     lines = [
         f"\nseed {monkey.seed}: {len(books.works)} tasks ({_count(kinds)}), {len(books.lives)} jobs ({_count(ends)}), "
@@ -91,11 +93,17 @@ def summary(monkey: Monkey, books: Books, violations: list[str]) -> str:
         f"{len(monkey.asked.unowned)} killed while no process had them (their next tries have ended what ran), "
         f"{len(monkey.asked.struck)} lost their worker, {len(monkey.asked.stopped)} were told to stop",
         *(f"checked: {name}: {times}" for name, times in books.checked.items()),
-        f"told to stop after the deadline: {max(late, default=0.0):.1f} s at most",
+        f"told to stop after the deadline: {most(books.lateness, late)} at most, {most(books.raw_lateness, late)} with "
+        f"the time in which nobody could; {len(calm)} of {len(late)} in calm, {most(books.lateness, calm)} at most",
         f"{len(violations)} violations",
         *violations,
     ]
     return "\n".join(lines)
+
+
+def most(lateness: Callable[[Life], float], late: list[Life]) -> str:
+    """Return the greatest lateness."""
+    return f"{max(map(lateness, late), default=0.0):.1f} s"
 
 
 def most_at_once(jobs: list[Life]) -> int:

@@ -24,6 +24,17 @@ class Cloud:
         """The fakes."""
         return [self.bigquery, self.cloud_run, self.dataproc, self.http_jobs, self.dqops]
 
+    def of_kind(self, kind: str) -> FakeServer | None:
+        """Return the fake of a kind of job, as the chaos calls them; None for those of others."""
+        return {
+            "bigquery": self.bigquery,
+            "cloudrun": self.cloud_run,
+            "dataproc": self.dataproc,
+            "batch": self.dataproc,
+            "http": self.http_jobs,
+            "dqops": self.dqops,
+        }.get(kind)
+
 
 @contextmanager
 def serve_cloud() -> Iterator[Cloud]:
