@@ -77,7 +77,7 @@ def site(seed: int, waiting: int, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def seeded(cloud: Cloud, works: list[Work]) -> list[list[dict[str, Any]]]:
     """Start the jobs that the watchers watch, by nobody's task."""
-    listed, parts = [], [(n + 1) / WATCHED for n in range(WATCHED)]
+    listed, parts = [], [0.5 + (n + 1) / (2 * WATCHED) for n in range(WATCHED)]
     for work in works:
         body = [{"tag": f"seeded-{work.tag}", "fake": {"running": work.seconds * part}} for part in parts]
         ids = [httpx.post(f"{cloud.http_jobs.url}/jobs", json=one).json()["id"] for one in body]

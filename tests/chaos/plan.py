@@ -22,7 +22,7 @@ RETRIES: dict[Ending, int] = {"good": 12, "bad": 2, "late": 2}
 """Most tries of a good job's task are for workers that are killed."""
 
 KINDS = {"bigquery": 28, "http": 22, "cloudrun": 18, "dataproc": 14, "batch": 10, "dqops": 12, "watch": 20}
-WATCHED = 6
+WATCHED = 10
 """Jobs of others that each watcher waits for."""
 
 SHARES: list[tuple[Ending, float]] = [("good", 0.74), ("bad", 0.14), ("late", 0.12)]
