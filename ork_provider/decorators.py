@@ -17,6 +17,7 @@ from ork_provider.forms import EXPECTED, HandedOver, read_handed_over
 from ork_provider.job import Job, JobState, JobStatus
 from ork_provider.operator.many import JobsOperator
 from ork_provider.operator.owner import OwnerOperator, no_retry
+from ork_provider.service import CONNECTIONS
 from ork_provider.waiting import needed
 
 if TYPE_CHECKING:
@@ -36,10 +37,7 @@ class DeferredOperator(DecoratedOperator, JobsOperator, OwnerOperator):
     function; otherwise what still runs is ended first (``on_existing``, see OwnerOperator).
     """
 
-    template_fields: Sequence[str] = (
-        *("op_args", "op_kwargs"),
-        *("gcp_conn_id", "impersonation_chain", "http_conn_id", "dqops_conn_id"),
-    )
+    template_fields: Sequence[str] = ("op_args", "op_kwargs", *CONNECTIONS)
     template_fields_renderers: ClassVar[dict[str, str]] = {"op_args": "py", "op_kwargs": "py"}
     custom_operator_name: ClassVar[str] = "@task.deferred"
     ui_color = "#f3e8fd"

@@ -29,6 +29,7 @@ KINDS: dict[str, str] = {
     "custom_http": "ork_provider.http:HttpJob",
     "dataproc": "ork_provider.dataproc:DataprocJob",
     "dataproc_batch": "ork_provider.dataproc:DataprocBatchJob",
+    "dependency": "ork_provider.dependency:TaskDependency",
     "dqops": "ork_provider.dqops:DqopsJob",
 }
 """Every kind of job and where its class lives. A table, because a registry that imports fill is empty in
@@ -88,6 +89,9 @@ class Job(ABC):
     kind: ClassVar[str]
     service: ClassVar[str]
     """``module:Class`` of the service that can submit, check and cancel this kind."""
+
+    lost_words: ClassVar[str] = "is no longer known to its service"
+    """What is said of a lost one."""
 
     conn_id: str | None = None
 

@@ -10,6 +10,7 @@ SERVICES = {
     "Google Cloud Run": "ork_provider.cloud_run",
     "DQOps": "ork_provider.dqops",
     "Google Dataproc": "ork_provider.dataproc",
+    "Airflow dependencies": "ork_provider.dependency",
 }
 """Each service's name and its module; operators, triggers and sensors of a service live in one module."""
 
@@ -32,7 +33,10 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [*modules, {"integration-name": MANY, "python-modules": ["ork_provider.trigger"]}],
         "hooks": [{"integration-name": "DQOps", "python-modules": ["ork_provider.dqops.hook"]}],
         "connection-types": [_DQOPS_CONNECTION],
-        "task-decorators": [{"name": "deferred", "class-name": "ork_provider.decorators.deferred_task"}],
+        "task-decorators": [
+            {"name": "deferred", "class-name": "ork_provider.decorators.deferred_task"},
+            {"name": "dependency_wait", "class-name": "ork_provider.dependency.decorator.dependency_wait_task"},
+        ],
         "extra-links": ["ork_provider.operator.ConsoleLink"],
         "config": {
             "ork": {
@@ -74,6 +78,7 @@ _DOCS = {
     "Google Cloud Run": "https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs.executions",
     "DQOps": "https://dqops.com/docs/client/operations/jobs/",
     "Google Dataproc": "https://cloud.google.com/dataproc/docs/reference/rest",
+    "Airflow dependencies": "https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/dag-run.html",
     MANY: "https://airflow.apache.org/docs/apache-airflow/stable/authoring-and-scheduling/deferring.html",
 }
 

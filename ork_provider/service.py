@@ -22,6 +22,7 @@ CONNECTIONS: dict[str, Any] = {
     "impersonation_chain": None,
     "http_conn_id": "http_default",
     "dqops_conn_id": "dqops_default",
+    "airflow_conn_id": None,
 }
 """Connection parameters of all services, for what waits for jobs of any kinds. A table, because the services'
 modules are loaded when they are needed; a test compares them."""
@@ -46,6 +47,9 @@ class Shared(ABC):
 
 class Listing(Shared):
     """A call that lists jobs: one that is not in it, or not any more, is asked for itself."""
+
+    interval: ClassVar[float] = 0.0
+    """Least seconds between two lists, if that is more than the hub's own; a waiter may always ask for less."""
 
     least: ClassVar[int] = 1
     """Fewest waiting jobs for which it pays to list."""
@@ -135,7 +139,8 @@ class Services:
 
     async def join(self, job: Job) -> Service:
         """Return the service of a job for a wait that begins: its connection is read again if that was long ago."""
-        await self.session.renew_connection(self._conn_id_of(job), if_old=True)
+        if (conn_id := self._conn_id_of(job)) is not None:
+            await self.session.renew_connection(conn_id, if_old=True)
         return await self.of(job)
 
     async def of(self, job: Job) -> Service:
@@ -157,13 +162,15 @@ class Services:
     async def read_connections(self, jobs: Iterable[Job]) -> None:
         """Read the connections of jobs ahead: what cancels them after a kill can read none."""
         for job in jobs:
-            with suppress(OrkError):  # a job with an absolute URL needs none
-                await self.session.connection(self._conn_id_of(job))
+            if (conn_id := self._conn_id_of(job)) is not None:
+                with suppress(OrkError):  # a job with an absolute URL needs none
+                    await self.session.connection(conn_id)
 
-    def _conn_id_of(self, job: Job) -> str:
+    def _conn_id_of(self, job: Job) -> str | None:
         defaults = load(job.service).connection_defaults
         name = next(iter(defaults))
-        return str(job.conn_id or self.connections.get(name) or defaults[name])
+        conn_id: str | None = job.conn_id or self.connections.get(name) or defaults[name]
+        return conn_id
 
     async def check(self, job: Job) -> JobStatus:
         """Ask for one job itself."""

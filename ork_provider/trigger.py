@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from ork_provider import metrics
 from ork_provider.ending import Ender, cancel_all, end_rest
 from ork_provider.errors import InvalidJob
 from ork_provider.hub import Hub
@@ -25,6 +26,7 @@ from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand, describe,
 from ork_provider.portable import portable
 from ork_provider.service import CONNECTIONS, Services
 from ork_provider.session import shared_session
+from ork_provider.supervisor import ask_supervisor
 from ork_provider.waiting import ERROR, TIMEOUT, Clock, Journal, Policy, SystemClock, Watch, needed, policy_of, wait
 
 if TYPE_CHECKING:
@@ -37,7 +39,6 @@ KILL_QUESTION = 18.0
 """Seconds of them that Airflow may take to say whether the task was killed: a triggerer that has just started
 takes 4 to answer its first question, on a busy machine longer."""
 
-SUPERVISOR_TIMEOUT = 10.0
 PROGRESS_INTERVAL = 30.0
 """Least seconds between two ``ork_progress`` XComs: each costs the triggerer's one channel 10 ms."""
 
@@ -139,7 +140,8 @@ class JobTrigger(BaseTrigger):
         if self.unknown:
             self.log.warning("%s: ignoring unknown arguments %s", type(self).__name__, sorted(self.unknown))
         for name, value in self.connections.items():
-            check_connection(name, value)
+            if value is not None or self.connection_defaults[name] is not None:
+                check_connection(name, value)
         jobs = self.jobs = jobs_from_dicts(self.jobs)  # a dict takes four times the memory of its job
         needed(self.until, len(jobs))
         read_time(self.not_before, "not_before")
@@ -165,11 +167,19 @@ class JobTrigger(BaseTrigger):
             journal=Journal(self.log, self.clock),
             on_answer=self._tell_progress,
         )
+        watch, tags = self._watch, metrics.tags_of({job.kind for job in plan.jobs}, self.task_instance)
+        _waiting.add(id(self))
+        _tell_gauges(hub)
         try:
-            outcome = await wait(plan.jobs, self._watch, until=plan.until, fail_fast=plan.fail_fast)
+            outcome = await wait(plan.jobs, watch, until=plan.until, fail_fast=plan.fail_fast)
         except Exception as exc:  # a bug of ours fails this task, with its traceback in the task's log
             self.log.exception("Waiting failed")
             return self._error(f"Waiting failed: {type(exc).__name__}: {exc}")
+        finally:
+            _waiting.discard(id(self))
+            _tell_gauges(hub)
+        waited = self.clock.monotonic() - watch.started
+        metrics.finished(tags, outcome.verdict, waited, asks=watch.asks, errors=watch.errors)
         if len(plan.jobs) > 1 or outcome.verdict in (TIMEOUT, ERROR):  # the end of one job has been said
             self.log.info("%s", outcome.message)
         if self.cancel_rest:
@@ -325,6 +335,9 @@ class JobsTrigger(JobTrigger):
     connection_defaults: ClassVar[Mapping[str, Any]] = CONNECTIONS
 
 
+_waiting: set[int] = set()
+"""Triggers that wait at this moment."""
+
 _pushing: set[int] = set()
 """Triggers that push their progress at this moment."""
 
@@ -345,17 +358,14 @@ _KWARGS = (
 )
 
 
+def _tell_gauges(hub: Hub) -> None:
+    metrics.gauge("wait.in_flight", len(_waiting))
+    metrics.gauge("hub.scopes", len(hub.scopes))
+
+
 def new_event(payload: dict[str, Any]) -> TriggerEvent:
     """Return a trigger's event; what Airflow cannot carry of it would end the triggerer."""
     return TriggerEvent(portable(payload))  # type: ignore[no-untyped-call]
-
-
-async def ask_supervisor(message: Any, timeout: float = SUPERVISOR_TIMEOUT) -> Any:
-    """Send one request to the triggerer's supervisor and return its answer, in bounded time."""
-    from airflow.sdk.execution_time import task_runner
-
-    comms: Any = task_runner.SUPERVISOR_COMMS
-    return await asyncio.wait_for(comms.asend(message), timeout)
 
 
 def read_time(value: object, where: str) -> datetime | None:

@@ -32,6 +32,11 @@ class ListScope(Scope):
         return cast("Listing", self.shared)
 
     @property
+    def interval(self) -> float:
+        """See Scope."""
+        return min((max(self.rules.interval, self.listing.interval), *self._intervals))
+
+    @property
     def wanted(self) -> bool:
         """See Scope."""
         return self.size >= self.listing.least

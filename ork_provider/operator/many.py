@@ -29,7 +29,9 @@ class JobsOperator(WaitOperator):
     :param gcp_conn_id: Airflow connection for Google's services
     :param impersonation_chain: service account to act as there, or a chain of them
     :param http_conn_id: Airflow connection for HTTP jobs
-    :param dqops_conn_id: Airflow connection for DQOps; a job's own ``conn_id`` comes before any of these
+    :param dqops_conn_id: Airflow connection for DQOps
+    :param airflow_conn_id: HTTP connection of another Airflow, for dependencies; a job's own ``conn_id`` comes before
+        any of these
     """
 
     trigger_class = JobsTrigger
@@ -43,6 +45,7 @@ class JobsOperator(WaitOperator):
         impersonation_chain: str | Sequence[str] | None = None,
         http_conn_id: str = CONNECTIONS["http_conn_id"],
         dqops_conn_id: str = CONNECTIONS["dqops_conn_id"],
+        airflow_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -52,6 +55,7 @@ class JobsOperator(WaitOperator):
         self.impersonation_chain = impersonation_chain
         self.http_conn_id = http_conn_id
         self.dqops_conn_id = dqops_conn_id
+        self.airflow_conn_id = airflow_conn_id
         self._check_until()
 
     def _check_until(self) -> None:
@@ -76,7 +80,7 @@ class WaitForJobsOperator(JobsOperator):
         the output of another task, also of a mapped one
     """
 
-    template_fields: Sequence[str] = ("jobs", "gcp_conn_id", "impersonation_chain", "http_conn_id", "dqops_conn_id")
+    template_fields: Sequence[str] = ("jobs", *CONNECTIONS)
     template_fields_renderers: ClassVar[dict[str, str]] = {"jobs": "json"}
     ui_color = "#f3e8fd"
 

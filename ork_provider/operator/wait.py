@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from ork_provider import metrics
 from ork_provider.ending import Ender, end_rest, is_enough, said_of_cancel
 from ork_provider.errors import InvalidJob
 from ork_provider.job import Job, JobState, JobStatus, describe_job
@@ -111,6 +112,16 @@ class WaitOperator(CheckedOperator):
         """Return the jobs to wait for, from the rendered arguments."""
 
     @property
+    def look_interval(self) -> float:
+        """Seconds between two asks of the worker, before it defers."""
+        return 1.0
+
+    @property
+    def wait_interval(self) -> float:
+        """Seconds between two asks of the triggerer, or of a worker that does not defer."""
+        return self.poll_interval
+
+    @property
     def connections(self) -> dict[str, Any]:
         """The connection parameters by name."""
         return {name: getattr(self, name) for name in self.trigger_class.connection_defaults}
@@ -130,29 +141,33 @@ class WaitOperator(CheckedOperator):
         mask(jobs)
         self._tell(context, jobs)
         self._guard.answer_for(*jobs)
-        outcome = worker.run_interruptible(self._look(jobs, deadline, worker))
-        self._guard.check()
+        tags = metrics.tags_of((job.kind for job in jobs), context["ti"])
+        metrics.count("started", tags)
+        policy = Policy(poll_interval=self.look_interval, jitter=0.0, error_budget=self.error_budget)
+        watch = self._new_watch(self._end_of_look(deadline), policy, worker)
+        watch.journal = None
+        outcome = self._wait(jobs, watch, worker)
         if outcome.verdict == TIMEOUT and not _passed(deadline, self.clock):
             if self.deferrable:
-                self._defer(jobs, deadline)
-            policy = Policy(poll_interval=self.poll_interval, error_budget=self.error_budget)
-            outcome = worker.run_interruptible(self._wait(jobs, deadline, policy, worker))
-            self._guard.check()
+                self._defer(context, jobs, deadline)
+            policy = Policy(poll_interval=self.wait_interval, error_budget=self.error_budget)
+            watch = self._new_watch(deadline, policy, worker)
+            outcome = self._wait(jobs, watch, worker)
+        waited = self.clock.monotonic() - watch.started
+        metrics.finished(tags, outcome.verdict, waited, asks=watch.asks, errors=watch.errors)
         if self.cancel_rest:
             outcome = worker.run(end_rest(outcome, worker.services, clock=self.clock, log=self.log))
         return self._complete(context, outcome.verdict, outcome.message, outcome.jobs, worker)
 
-    async def _look(self, jobs: Sequence[Job], deadline: datetime | None, worker: Worker) -> Outcome:
-        """Ask at once, and every second for ``poll_timeout`` seconds; ``timeout`` means: not yet."""
+    def _end_of_look(self, deadline: datetime | None) -> datetime:
+        """Return until when the worker asks before it defers; a ``timeout`` of that look means: not yet."""
         until = self.clock.now() + timedelta(seconds=self.poll_timeout)
-        policy = Policy(poll_interval=1.0, jitter=0.0, error_budget=self.error_budget)
-        watch = self._new_watch(min(until, deadline) if deadline else until, policy, worker)
-        watch.journal = None
-        return await wait(jobs, watch, until=self.until, fail_fast=self.fail_fast)
+        return min(until, deadline) if deadline else until
 
-    async def _wait(self, jobs: Sequence[Job], deadline: datetime | None, policy: Policy, worker: Worker) -> Outcome:
-        watch = self._new_watch(deadline, policy, worker)
-        return await wait(jobs, watch, until=self.until, fail_fast=self.fail_fast)
+    def _wait(self, jobs: Sequence[Job], watch: Watch, worker: Worker) -> Outcome:
+        outcome = worker.run_interruptible(wait(jobs, watch, until=self.until, fail_fast=self.fail_fast))
+        self._guard.check()
+        return outcome
 
     def _new_watch(self, deadline: datetime | None, policy: Policy, worker: Worker) -> Watch:
         return Watch(
@@ -172,7 +187,8 @@ class WaitOperator(CheckedOperator):
         if self.job_link:
             ti.xcom_push(key=ConsoleLink().xcom_key, value=self.job_link)
 
-    def _defer(self, jobs: Sequence[Job], deadline: datetime | None) -> None:
+    def _defer(self, context: Context, jobs: Sequence[Job], deadline: datetime | None) -> None:
+        metrics.count("deferred", metrics.tags_of((job.kind for job in jobs), context["ti"]))
         now = self.clock.now()
         trigger = self.trigger_class(
             jobs=[self._for_trigger(job) for job in jobs],
@@ -180,7 +196,7 @@ class WaitOperator(CheckedOperator):
             fail_fast=self.fail_fast,
             deadline=deadline.isoformat() if deadline else None,
             not_before=(now + resume_pause()).isoformat(),
-            poll_interval=self.poll_interval,
+            poll_interval=self.wait_interval,
             error_budget=self.error_budget,
             cancel_on_kill=self.cancel_on_kill,
             cancel_rest=self.cancel_rest,
@@ -231,7 +247,7 @@ class WaitOperator(CheckedOperator):
             verdict, message, jobs = self._time_out(message, jobs, worker, stopped=verdict == STOPPED)
         if verdict == SUCCESS:
             self.log.info("%s", message)
-            return self._result(jobs, worker)
+            return self._result(context, jobs, worker)
         if verdict == ERROR:
             message = " ".join([message, *self._abandon(context, jobs, worker)])
         if jobs:
@@ -246,7 +262,7 @@ class WaitOperator(CheckedOperator):
         """Return the task's result, from the dicts of all jobs."""
         return jobs[0] if len(jobs) == 1 else {"jobs": list(jobs)}
 
-    def _result(self, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> dict[str, Any]:
+    def _result(self, context: Context, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> Any:
         return self.result(worker.run(self._finish_all(jobs, worker)))
 
     async def _finish_all(self, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> list[dict[str, Any]]:
@@ -294,10 +310,14 @@ class WaitOperator(CheckedOperator):
             became = " ".join(said_of_cancel(*one) for one in bad[:5])
             return TIMEOUT if stopped else FAILED, f"{message} {became}", looked
         if not getattr(self, cancels):
-            return TIMEOUT, f"{message} What still runs was left running ({cancels}=False).", looked
+            return TIMEOUT, f"{message} {self.said_of_left(cancels)}".strip(), looked
         ended, said = worker.run(ender.stop_all(looked))
         verdict = SUCCESS if is_enough(ended, self.until) else TIMEOUT  # it may have ended well before the cancel came
         return verdict, f"{message} {' '.join(said[:5])}", ended
+
+    def said_of_left(self, cancels: str) -> str:
+        """Say why what still runs was not cancelled."""
+        return f"What still runs was left running ({cancels}=False)."
 
     def _abandon(self, context: Context, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> list[str]:
         """After an error of the watch itself: leave the job to the next try, or cancel it if there is none; say so."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ _HOST = rf"{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9a-f:.]{{2,45}}\]"
 _URL = re.compile(rf"(https?)://({_HOST})(?::([0-9]{{1,5}}))?(?=[/?#]|\Z)", re.IGNORECASE | re.ASCII)
 _RULE = re.compile(rf"(\*\.)?({_HOST})(?::([0-9]{{1,5}}))?", re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\.?\Z", re.IGNORECASE | re.ASCII)
+_HEAD = re.compile("(?:[^/?#]*://)?[^/?#]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PORTS = {"http": 80, "https": 443}
 
@@ -49,7 +51,13 @@ def read_origin(url: str) -> Origin:
     """Return where a URL leads; raise ValueError that says what is wrong with it, without quoting it."""
     if _CONTROL.search(url):
         raise ValueError("not a URL: it holds a line break, a tab or another control character")
-    text = to_ascii(url)
+    return _read_head(_HEAD.match(url).group())  # type: ignore[union-attr]  # it matches any text
+
+
+@lru_cache(maxsize=256)  # thousands of jobs are on a few servers, and each is asked for by URL again and again
+def _read_head(head: str) -> Origin:
+    """Read a URL up to its path."""
+    text = to_ascii(head)
     match = _URL.match(text)
     if match is None:
         raise ValueError(_complain(text))

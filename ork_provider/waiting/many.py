@@ -159,7 +159,7 @@ def _count(listed: Sequence[tuple[Job, JobStatus]], state: JobState) -> str:
 def _list(some: Sequence[tuple[Job, JobStatus]]) -> str:
     """Name the first few jobs and what they came to."""
     said = [
-        f"{job} {_VERBS[status.state]}{after_colon(status.message)}" + (f" ({job.link})" if job.link else "")
+        f"{job} {_VERBS.get(status.state, job.lost_words)}{after_colon(status.message)}" + (f" ({job.link})" if job.link else "")
         for job, status in some[:5]
     ]
     rest = f"; and {len(some) - 5} more" if len(some) > 5 else ""
@@ -171,5 +171,4 @@ _VERBS = {
     JobState.SUCCEEDED: "succeeded",
     JobState.FAILED: "failed",
     JobState.CANCELLED: "was cancelled",
-    JobState.LOST: "is no longer known to its service",
 }

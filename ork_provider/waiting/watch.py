@@ -112,6 +112,8 @@ class Watch:
     on_answer: Callable[[Job, JobStatus], Awaitable[None]] | None = None
     seat: Callable[[Job], Seat] | None = None
     heard: dict[Job, JobStatus] = field(default_factory=dict)
+    asks: int = 0
+    errors: int = 0
     started: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -136,9 +138,11 @@ class Watch:
         first = True
         try:
             while True:
+                self.asks += 1
                 try:
                     status = await self._ask(seat, first=first)
                 except TryAgain as exc:
+                    self.errors += 1
                     if self._is_lost(exc, trouble):
                         return JobStatus(state=JobState.LOST, message=str(exc))
                     pause = trouble.pause(exc)

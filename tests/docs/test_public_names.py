@@ -39,6 +39,7 @@ TRIGGER = ["jobs", "until", "fail_fast", "deadline", "not_before", "poll_interva
 COMMON = ["poll_interval", "poll_timeout", "timeout", "error_budget", "cancel_on_kill", "cancel_on_timeout"]
 COMMON += ["cancel_rest", "deferrable"]
 MANY = ["until", "fail_fast", "gcp_conn_id", "impersonation_chain", "http_conn_id", "dqops_conn_id", *COMMON]
+MANY += ["airflow_conn_id"]
 DQOPS = ["base_url", "dqops_conn_id", "wait_timeout", "fail_on_timeout"]
 PINNED = {
     "ork_provider.bigquery.BigQueryJob": ["project", "job_id", "location"],
@@ -59,6 +60,14 @@ PINNED = {
         *["on_existing", *COMMON],
     ],
     "ork_provider.dataproc.DataprocJobTrigger": [*TRIGGER, "cancel_rest"],
+    "ork_provider.dependency.DependencyWaitOperator": [
+        *["depends_on", "poll_timeout", "poll_interval", "reschedule_delay", "dependency_wait", "timeout", "on_timeout"],
+        *["on_failed", "if_missing", "missing_grace", "until", "fallback", "airflow_conn_id", "error_budget", "deferrable"],
+    ],
+    "ork_provider.dependency.DependencyWaitTrigger": [*TRIGGER, "cancel_rest"],
+    "ork_provider.dependency.TaskDependency": [
+        *["dag_id", "run_id", "logical_date", "date_offset", "run", "task_ids", "task_group_id", "map_indexes", "conn_id"],
+    ],
     "ork_provider.dqops.DqopsAssertTableStatusOperator": [
         *["connection_name", "schema_name", "table_name", "months", "profiling", "monitoring", "partitioned"],
         *["check_time_scale", "data_group", "check_name", "category", "table_comparison", "quality_dimension"],
@@ -154,6 +163,7 @@ def test_defaults() -> None:
         "ork_provider.cloud_run.CloudRunJobTrigger",
         "ork_provider.dataproc.DataprocBatchTrigger",
         "ork_provider.dataproc.DataprocJobTrigger",
+        "ork_provider.dependency.DependencyWaitTrigger",
         "ork_provider.dqops.DqopsJobTrigger",
         "ork_provider.http.HttpJobTrigger",
         "ork_provider.trigger.JobsTrigger",

@@ -177,6 +177,7 @@ GOLDEN = {
     "impersonation_chain": None,
     "http_conn_id": "http_default",
     "dqops_conn_id": "dqops_default",
+    "airflow_conn_id": None,
 }
 """The arguments of a row as the first release wrote it."""
 

@@ -272,6 +272,7 @@ CONNECTIONS = {
     HttpJobTrigger: {"http_conn_id": "api"},
     JobsTrigger: {"gcp_conn_id": "gcp", "impersonation_chain": ["a@b"], "http_conn_id": "api", "dqops_conn_id": "dq"},
 }
+CONNECTIONS[JobsTrigger]["airflow_conn_id"] = "airflow"
 every_trigger = pytest.mark.parametrize("kind_", JOBS, ids=lambda kind: kind.__name__)
 
 

@@ -1,0 +1,206 @@
+"""The poll that all who wait for runs of one DAG share, and what one look says of each dependency."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from ork_provider.dependency.job import END, TaskDependency, read_date
+from ork_provider.dependency.source import ENDED, RunStates, Source
+from ork_provider.dependency.status import DependencyStatus, Instance, States, name_of, sum_up
+from ork_provider.job import JobState, JobStatus
+from ork_provider.service import Listing
+
+
+@dataclass
+class Looked:
+    """What one look has found.
+
+    :param runs: the states of runs, of those that somebody waits for as a whole
+    :param existing: runs of which it was asked whether they exist, and that do
+    :param tasks: the states of tasks, by what they were asked for: task ids or a group
+    :param dates: runs of logical dates
+    :param first: the first run of a DAG that had none
+    """
+
+    runs: dict[str, str] = field(default_factory=dict)
+    existing: set[str] = field(default_factory=set)
+    tasks: RunStates = field(default_factory=dict)
+    groups: dict[str, RunStates | None] = field(default_factory=dict)
+    dates: dict[str, str] = field(default_factory=dict)
+    first: str | None = None
+
+
+class DagPoll(Listing):
+    """Asks for the runs of one DAG that are waited for, in as few requests as its Airflow allows.
+
+    It lives as long as its service: what is known to exist, or to be absent, is not asked for anew each time.
+    """
+
+    interval = float("inf")  # only as often as those who wait want it
+
+    def __init__(self, source: Source, where: Hashable, dag_id: str) -> None:
+        self._source = source
+        self._where = where
+        self._dag_id = dag_id
+        self._dates: dict[str, str] = {}
+        self._first: str | None = None
+        self._absent: set[str] = set()
+
+    @property
+    def key(self) -> Hashable:
+        """See Shared."""
+        return ("dependency", self._where, self._dag_id)
+
+    def name(self, job: TaskDependency) -> Hashable:
+        """See Shared: the dependency itself, so that the same ones are summed up once."""
+        return Wanted(job)
+
+    def read(self, told: Any) -> JobStatus | None:
+        """See Shared."""
+        status: DependencyStatus = told
+        return status.to_job_status()
+
+    def __str__(self) -> str:
+        return f"The look at the runs of DAG {self._dag_id}"
+
+    async def look(self, names: Collection[Hashable]) -> dict[Hashable, Any]:
+        """See Listing."""
+        wanted = [name.job for name in names if isinstance(name, Wanted)]
+        looked = await self._look(wanted)
+        return {Wanted(job): self._status_of(job, looked) for job in wanted}
+
+    async def status(self, job: TaskDependency) -> DependencyStatus:
+        """Look at one dependency."""
+        return self._status_of(job, await self._look([job]))
+
+    # -- asking ------------------------------------------------------------------------------------------------
+
+    async def _look(self, wanted: Collection[TaskDependency]) -> Looked:
+        dates = {job.logical_date for job in wanted if job.logical_date} - self._dates.keys()
+        if dates:
+            self._dates.update(await self._source.runs_of_dates(self._dag_id, dates))
+        if self._first is None and any(job.run for job in wanted):
+            self._first = await self._source.first_run(self._dag_id)
+        looked = Looked(dates=self._dates, first=self._first)
+        run_ids = {job: run_id for job in wanted if (run_id := self._run_id_of(job))}
+        await self._find_absent(set(run_ids.values()))
+        there = {job: run_id for job, run_id in run_ids.items() if run_id not in self._absent}
+        whole = {run_id for job, run_id in there.items() if not job.which_tasks}
+        if whole:
+            looked.runs = await self._source.run_states(self._dag_id, whole)
+            self._absent |= whole - looked.runs.keys()
+        await self._look_at_tasks(there, looked)
+        await self._look_for_runs(there, looked)
+        return looked
+
+    async def _find_absent(self, run_ids: set[str]) -> None:
+        """Ask whether runs that did not exist do so now."""
+        self._absent &= run_ids
+        if self._absent:
+            self._absent -= await self._source.existing(self._dag_id, self._absent)
+
+    async def _look_at_tasks(self, there: Mapping[TaskDependency, str], looked: Looked) -> None:
+        """Ask for the tasks of all dependencies at once, and for each group."""
+        run_ids = {run_id for job, run_id in there.items() if job.task_ids}
+        task_ids = {task_id for job in there for task_id in job.task_ids}
+        if run_ids:
+            looked.tasks = await self._source.task_states(self._dag_id, run_ids, task_ids)
+        groups: dict[str, set[str]] = defaultdict(set)
+        for job, run_id in there.items():
+            if job.task_group_id:
+                groups[job.task_group_id].add(run_id)
+        for group_id, of_runs in groups.items():
+            looked.groups[group_id] = await self._source.group_states(self._dag_id, of_runs, group_id)
+
+    async def _look_for_runs(self, there: Mapping[TaskDependency, str], looked: Looked) -> None:
+        """Ask whether runs exist of which nothing was said."""
+        silent = {
+            run_id for job, run_id in there.items() if job.which_tasks and run_id not in (_states_of(job, looked) or {})
+        }
+        if silent:
+            looked.existing = await self._source.existing(self._dag_id, silent)
+            self._absent |= silent - looked.existing
+
+    def _run_id_of(self, job: TaskDependency) -> str | None:
+        if job.run_id:
+            return job.run_id
+        return self._dates.get(job.logical_date) if job.logical_date else self._first
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def _status_of(self, job: TaskDependency, looked: Looked) -> DependencyStatus:
+        run_id = self._run_id_of(job)
+        if run_id is None or run_id in self._absent:
+            return _missing(job, [f"run {job.which_run} of DAG {self._dag_id}"])
+        if not job.which_tasks:
+            return _status_of_run(job, run_id, looked.runs[run_id])
+        found = _states_of(job, looked)
+        if found is None:
+            return _missing(job, [f"group {job.task_group_id} of DAG {self._dag_id}"])
+        states = found.get(run_id, {})
+        chosen = dict(_choose(job, states))
+        if absent := _absent(job, states, chosen):
+            where = f"of DAG {self._dag_id}, run {run_id}"
+            return _missing(job, [f"{name} {where}" for name in absent])
+        return sum_up(chosen, end=job.wait_for == END, run_id=run_id)
+
+
+class Wanted:
+    """A dependency as a name: equal ones are the same, whichever task waits."""
+
+    __slots__ = ("_key", "job")
+
+    def __init__(self, job: TaskDependency) -> None:
+        self.job = job
+        self._key = (job, tuple(job.task_ids), tuple(job.map_indexes))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Wanted) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+def _states_of(job: TaskDependency, looked: Looked) -> RunStates | None:
+    return looked.groups.get(job.task_group_id) if job.task_group_id else looked.tasks
+
+
+def _choose(job: TaskDependency, states: States) -> Iterable[tuple[Instance, str | None]]:
+    """Return the instances that a dependency is about; a mapped task that has not been expanded yet counts as one."""
+    for instance, state in states.items():
+        task_id, index = instance
+        mine = not job.task_ids or task_id in job.task_ids
+        if mine and (not job.map_indexes or index < 0 or index in job.map_indexes):
+            yield instance, state
+
+
+def _absent(job: TaskDependency, states: States, chosen: Mapping[Instance, str | None]) -> list[str]:
+    """Return the names of tasks and instances that the run does not have."""
+    known = {task_id for task_id, _ in states}
+    if job.task_group_id and not states:
+        return [f"a task of group {job.task_group_id}"]
+    tasks = job.task_ids or sorted(known)
+    absent = [task_id for task_id in tasks if task_id not in known]
+    for task_id in set(tasks) & known:
+        if (task_id, -1) not in chosen:  # it has been expanded
+            absent += [name_of((task_id, i)) for i in job.map_indexes if (task_id, i) not in chosen]
+    return absent
+
+
+def _status_of_run(job: TaskDependency, run_id: str, state: str) -> DependencyStatus:
+    if state not in ENDED:
+        became = JobState.RUNNING
+    else:
+        became = JobState.SUCCEEDED if state == "success" or job.wait_for == END else JobState.FAILED
+    return DependencyStatus(run_id=run_id, run_state=state, state=became)
+
+
+def _missing(job: TaskDependency, what: list[str]) -> DependencyStatus:
+    exists_by = read_date(job.exists_by, "exists_by")
+    late = exists_by is not None and datetime.now(timezone.utc) >= exists_by
+    status = DependencyStatus(missing=tuple(what))
+    return replace(status, state=JobState.LOST) if late else status

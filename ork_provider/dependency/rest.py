@@ -1,0 +1,204 @@
+"""Another Airflow, through its REST API v2 and an Airflow ``http`` connection.
+
+Source: https://airflow.apache.org/docs/apache-airflow/stable/stable-rest-api-ref.html and, for tokens,
+https://airflow.apache.org/docs/apache-airflow/stable/security/api.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from ork_provider.dependency.source import ENDED, RunStates, Source
+from ork_provider.dependency.status import Instance
+from ork_provider.errors import NotFound, TryAgain
+from ork_provider.http.service import HttpEndpoint
+from ork_provider.session import Request, Session, check, send_as
+
+PAGE = 1000
+"""Entries asked for at once; an Airflow may be set to give fewer ([api] maximum_page_limit)."""
+
+MAX_BODY = 16 * 1024 * 1024
+"""Bytes of one page that are read at most; a task instance takes about 2 kB."""
+
+
+class RestApi(Source):
+    """See Source.
+
+    The connection's host is the base URL of the API server, such as ``https://airflow.example.com``. Its login and
+    password are exchanged for a token; without a login the password is the token.
+    """
+
+    def __init__(self, session: Session, conn_id: str) -> None:
+        self._session = session
+        self._server = Server(session, conn_id)
+
+    # -- questions -----------------------------------------------------------------------------------------------
+
+    async def run_states(self, dag_id: str, run_ids: Collection[str]) -> dict[str, str]:
+        """See Source; one list of what is not over, then each run that is not in it."""
+        running = await self._unfinished(dag_id) if len(run_ids) > 1 else set()
+        states = {}
+        for run_id in run_ids:
+            if run_id in running:
+                states[run_id] = "running"
+            elif run := await self._find(_run_path(dag_id, run_id)):
+                states[run_id] = run["state"] if run.get("state") in ENDED else "running"
+        return states
+
+    async def _unfinished(self, dag_id: str) -> set[str]:
+        path = f"/dags/{quote(dag_id, safe='')}/dagRuns"
+        runs = await self._get_all(path, "dag_runs", ("state", "running"), ("state", "queued"))
+        return {str(run["dag_run_id"]) for run in runs}
+
+    async def existing(self, dag_id: str, run_ids: Collection[str]) -> set[str]:
+        """See Source."""
+        return {run_id for run_id in run_ids if await self._find(_run_path(dag_id, run_id))}
+
+    async def task_states(self, dag_id: str, run_ids: Collection[str], task_ids: Collection[str]) -> RunStates:
+        """See Source."""
+        which = {"dag_ids": [dag_id], "dag_run_ids": list(run_ids), "task_ids": sorted(task_ids)}
+        found: dict[str, dict[Instance, str | None]] = defaultdict(dict)
+        offset = 0
+        while True:
+            body = {**which, "page_limit": PAGE, "page_offset": offset, "order_by": "id"}
+            page = await self._call("POST", "/dags/~/dagRuns/~/taskInstances/list", json=body)
+            _add(found, page["task_instances"])
+            offset += len(page["task_instances"])
+            if offset >= page["total_entries"] or not page["task_instances"]:
+                return found
+
+    async def group_states(self, dag_id: str, run_ids: Collection[str], group_id: str | None) -> RunStates | None:
+        """See Source; one request for each run. The API does not say whether there is such a group."""
+        found: dict[str, dict[Instance, str | None]] = defaultdict(dict)
+        for run_id in run_ids:
+            path = f"{_run_path(dag_id, run_id)}/taskInstances"
+            try:
+                of_group = [("task_group_id", group_id)] if group_id else []
+                instances = await self._get_all(path, "task_instances", *of_group)
+            except NotFound:  # of the run, or of the DAG
+                continue
+            _add(found, instances)
+        return found
+
+    async def runs_of_dates(self, dag_id: str, dates: Collection[str]) -> dict[str, str]:
+        """See Source."""
+        found = {}
+        for date in dates:
+            exact = (("logical_date_gte", date), ("logical_date_lte", date))
+            for run in await self._runs(dag_id, *exact):
+                found[date] = str(run["dag_run_id"])
+        return found
+
+    async def first_run(self, dag_id: str) -> str | None:
+        """See Source."""
+        return await self.latest_run(dag_id)
+
+    async def latest_run(self, dag_id: str) -> str | None:
+        """See Source."""
+        runs = await self._runs(dag_id, ("order_by", "-logical_date"))
+        return str(runs[0]["dag_run_id"]) if runs else None
+
+    async def has_dag(self, dag_id: str) -> bool:
+        """See Source."""
+        return await self._find(f"/dags/{quote(dag_id, safe='')}") is not None
+
+    async def xcom(self, dag_id: str, run_id: str, task_id: str, index: int) -> Any:
+        """Return what a task instance has returned; None if nothing."""
+        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id, safe='')}/xcomEntries/return_value"
+        entry = await self._find(path, ("map_index", str(index)), ("deserialize", "false"))
+        return None if entry is None else entry.get("value")
+
+    async def _runs(self, dag_id: str, *params: tuple[str, str]) -> list[dict[str, Any]]:
+        try:
+            answer = await self._call(
+                "GET", f"/dags/{quote(dag_id, safe='')}/dagRuns", params=(*params, ("limit", "1"))
+            )
+        except NotFound:  # the DAG
+            return []
+        runs: list[dict[str, Any]] = answer["dag_runs"]
+        return runs
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    async def _find(self, path: str, *params: tuple[str, str]) -> dict[str, Any] | None:
+        try:
+            return await self._call("GET", path, params=params)
+        except NotFound:
+            return None
+
+    async def _get_all(self, path: str, key: str, *params: tuple[str, str]) -> list[dict[str, Any]]:
+        """Return the entries of all pages."""
+        entries: list[dict[str, Any]] = []
+        while True:
+            paging = (("limit", str(PAGE)), ("offset", str(len(entries))), ("order_by", "id"))
+            page = await self._call("GET", path, params=(*params, *paging))
+            entries += page[key]
+            if len(entries) >= page["total_entries"] or not page[key]:
+                return entries
+
+    async def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        url, verify = await self._server.base_url(), await self._server.verify()
+        asked = Request(
+            method=method, url=f"{url}/api/v2{path}", verify=verify, max_body=MAX_BODY, shared=True, **request
+        )
+        return read_object(asked, check(asked, await send_as(self._session.door, self._server, asked)).body)
+
+
+class Server(HttpEndpoint):
+    """Where another Airflow is, and the token with which we are known there."""
+
+    def __init__(self, session: Session, conn_id: str) -> None:
+        super().__init__(session, conn_id)
+        self._token: str | None = None
+
+    async def headers(self) -> dict[str, str]:
+        """See Credentials."""
+        conn = await self._session.connection(self._conn_id)
+        if conn.login:
+            self._token = self._token or await self._fetch_token(conn.login, conn.password or "")
+            return {"Authorization": f"Bearer {self._token}"}
+        if conn.password:
+            return {"Authorization": f"Bearer {conn.password}"}
+        return await super().headers()
+
+    async def renew(self, stale: Mapping[str, str] | None = None) -> None:
+        """See Credentials."""
+        self._token = None
+        await super().renew(stale)
+
+    async def _fetch_token(self, login: str, password: str) -> str:
+        asked = Request(
+            method="POST",
+            url=f"{await self.base_url()}/auth/token",
+            json={"username": login, "password": password},
+            verify=await self.verify(),
+        )
+        answer = read_object(asked, check(asked, await self._session.door.send(asked)).body)
+        token = answer.get("access_token")
+        if not isinstance(token, str):
+            raise TryAgain(f"{asked} answered without a token")
+        return token
+
+
+def read_object(asked: Request, body: bytes) -> dict[str, Any]:
+    """Read an answer that must be a JSON object."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise TryAgain(f"{asked} answered something else than JSON") from exc
+    if not isinstance(value, dict):
+        raise TryAgain(f"{asked} answered JSON that is not an object")
+    return value
+
+
+def _run_path(dag_id: str, run_id: str) -> str:
+    return f"/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}"
+
+
+def _add(found: dict[str, dict[Instance, str | None]], instances: list[dict[str, Any]]) -> None:
+    for one in instances:
+        found[str(one["dag_run_id"])][str(one["task_id"]), int(one["map_index"])] = one.get("state")
