@@ -159,7 +159,8 @@ def _count(listed: Sequence[tuple[Job, JobStatus]], state: JobState) -> str:
 def _list(some: Sequence[tuple[Job, JobStatus]]) -> str:
     """Name the first few jobs and what they came to."""
     said = [
-        f"{job} {_VERBS.get(status.state, job.lost_words)}{after_colon(status.message)}" + (f" ({job.link})" if job.link else "")
+        f"{job} {_VERBS.get(status.state, job.lost_words)}{after_colon(status.message)}"
+        + (f" ({job.link})" if job.link else "")
         for job, status in some[:5]
     ]
     rest = f"; and {len(some) - 5} more" if len(some) > 5 else ""
