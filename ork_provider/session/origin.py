@@ -51,6 +51,8 @@ def read_origin(url: str) -> Origin:
     """Return where a URL leads; raise ValueError that says what is wrong with it, without quoting it."""
     if _CONTROL.search(url):
         raise ValueError("not a URL: it holds a line break, a tab or another control character")
+    if not url.isascii():
+        to_ascii(url)  # half a character cannot be sent
     return _read_head(_HEAD.match(url).group())  # type: ignore[union-attr]  # it matches any text
 
 

@@ -37,6 +37,10 @@ VALID: dict[str, dict[str, Any]] = {
         "service_type": "dataproc_batch",
         **{"project": "p", "region": "r", "batch_id": "b", "operation": "projects/p/regions/r/operations/o"},
     },
+    "dependency": {
+        "service_type": "dependency",
+        **{"dag_id": "up", "run_id": "r", "task_ids": ["a"], "map_indexes": [1], "exists_by": "2026-01-31T00:00:00+00:00"},
+    },
     "dqops": {
         "service_type": "dqops",
         **{"job_id": "7", "job_business_key": "k", "base_url": "http://dqops:8888"},

@@ -49,6 +49,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "batch_id": "batch-1",
         "operation": "projects/p/regions/us-east1/operations/o",
     },
+    "dependency": {"dag_id": "up", "run_id": "run 1", "task_ids": ["a", "a_1"], "map_indexes": [0, 2]},
     "dqops": {"job_id": 1763625600000001, "job_business_key": "nightly 7", "base_url": "https://dq.example.com/d"},
 }
 """One job of every kind, with values that are not the defaults; a new kind must add its own."""
@@ -59,6 +60,7 @@ LEAST: dict[str, tuple[str, ...]] = {
     "cloudrun": ("project", "region", "job_name", "execution_id"),
     "dataproc": ("project", "region", "job_id"),
     "dataproc_batch": ("project", "region", "batch_id"),
+    "dependency": ("dag_id",),
     "dqops": ("job_id",),
 }
 """The fields without which a row of that kind names no job."""

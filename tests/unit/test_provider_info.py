@@ -86,7 +86,7 @@ def test_decorators() -> None:
         module, _, name = entry["class-name"].rpartition(".")
         assert callable(getattr(import_module(module), name))
         assert getattr(task, entry["name"]).__name__ == name
-    assert [entry["name"] for entry in get_provider_info()["task-decorators"]] == ["deferred"]
+    assert [entry["name"] for entry in get_provider_info()["task-decorators"]] == ["deferred", "dependency_wait"]
 
 
 def test_connection_types() -> None:
