@@ -39,7 +39,8 @@ VALID: dict[str, dict[str, Any]] = {
     },
     "dependency": {
         "service_type": "dependency",
-        **{"dag_id": "up", "run_id": "r", "task_ids": ["a"], "map_indexes": [1], "exists_by": "2026-01-31T00:00:00+00:00"},
+        **{"dag_id": "up", "run_id": "r", "task_ids": ["a"], "map_indexes": [1]},
+        "exists_by": "2026-01-31T00:00:00+00:00",
     },
     "dqops": {
         "service_type": "dqops",
