@@ -131,6 +131,16 @@ def test_example_many_jobs(run: Run) -> None:
     assert [job.status for job in slow.created] == ["cancelled"]
 
 
+def test_example_dependency_etl(run: Run) -> None:
+    """The second DAG counts what the instances of the first have returned; so do the lines on top of the page."""
+    run("airflow", "dags", "test", "example_dependency_extract", "2026-01-31")
+    said = run("airflow", "dags", "test", "example_dependency_etl", "2026-01-31")
+    assert "Returned value was: users: 5, orders: 6, products: 8, inventory: 9" in said
+    run("airflow", "dags", "test", "sales", "2026-01-31")
+    said = run("airflow", "dags", "test", "totals", "2026-01-31")
+    assert "14 sold" in said
+
+
 def test_functions_moved_from_ork(run: Run) -> None:
     """Ork's task functions run with other import lines, over each of the services that they name."""
     with (

@@ -16,6 +16,7 @@ from airflow.sdk import Connection
 from ork_provider.bigquery import BigQueryJobOperator
 from ork_provider.cloud_run import CloudRunJobOperator
 from ork_provider.dataproc import DataprocBatchOperator, DataprocJobOperator
+from ork_provider.dependency import DependencyWaitOperator
 from ork_provider.dqops import (
     DqopsAssertTableStatusOperator,
     DqopsCollectStatisticsOperator,
@@ -107,7 +108,7 @@ def test_inline_commands() -> None:
 def test_connections_in_shell_blocks() -> None:
     """Each `export AIRFLOW_CONN_...` of the pages is a connection that Airflow reads."""
     found = [m for block in SHELL for m in re.findall(r"AIRFLOW_CONN_\w+='(.*?)'", block.code, re.DOTALL)]
-    assert len(found) == 6
+    assert len(found) == 7
     for text in found:
         conn = Connection.from_json(text, conn_id="docs")
         assert conn.conn_type in ("dqops", "http", "google_cloud_platform")
@@ -135,6 +136,7 @@ OWN = {
     "docs/bigquery.md": (BigQueryJobOperator,),
     "docs/cloud_run.md": (CloudRunJobOperator,),
     "docs/dataproc.md": (DataprocJobOperator, DataprocBatchOperator, DataprocJobOperator.__mro__[1]),
+    "docs/dependency-wait.md": (DependencyWaitOperator,),
     "docs/dqops.md": (
         *(DqopsRunChecksOperator, DqopsCollectStatisticsOperator, DqopsTableImportOperator, DqopsJobOperator),
         *(DqopsAssertTableStatusOperator, DqopsWaitForJobOperator, DqopsGate, DqopsOperator),
