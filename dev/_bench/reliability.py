@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ from rich.table import Table
 from _bench.slots import machine
 from ork_provider.testing import FakeBigQuery, Fault, Outcome
 from ork_provider.testing.bigquery_jobs import FakeJob
-from ork_provider.testing.local_airflow import LocalAirflow
+from ork_provider.testing.local_airflow import LocalAirflow, LocalAirflowError
 
 DAGS = Path(__file__).resolve().parent.parent / "bench_dags" / "reliability"
 TASKS = 5
@@ -144,10 +145,7 @@ class Course:
         self.bigquery.latency = 0.0
         for id_ in ("killed", "cleared"):
             for task_id, index in self._instances(id_):
-                if id_ == "killed":
-                    self.airflow.set_task_state("reliability", self.run_id, task_id, "failed", map_index=index)
-                else:
-                    self.airflow.clear("reliability", self.run_id, [(task_id, index)])
+                self._insist(partial(self._kill if id_ == "killed" else self._clear, task_id, index))
         rules = [self.bigquery.fail(Fault.google(503, "backendError"), on=re.compile("^GET .*/jobs"), times=-1)]
         time.sleep(OUTAGE)
         for rule in rules:
@@ -158,6 +156,21 @@ class Course:
         self.airflow.wait("reliability", self.run_id, timeout=900)
         time.sleep(45)  # for cancels that are under way
         return self._rows()
+
+    def _kill(self, task_id: str, index: int) -> None:
+        self.airflow.set_task_state("reliability", self.run_id, task_id, "failed", map_index=index)
+
+    def _clear(self, task_id: str, index: int) -> None:
+        self.airflow.clear("reliability", self.run_id, [(task_id, index)])
+
+    def _insist(self, action: Callable[[], None], tries: int = 10) -> None:
+        """Do what a user does; again when Airflow's database is locked, as a busy SQLite is."""
+        for _ in range(tries - 1):
+            try:
+                return action()
+            except LocalAirflowError:
+                time.sleep(2)
+        return action()
 
     def _settled(self, id_: str) -> bool:
         """Say if the tasks of a scenario have a job that lives, or have ended."""
