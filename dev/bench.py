@@ -3,6 +3,7 @@
 ./dev/bench [waiting]  N triggers wait, ours and the peers': how late they notice, what they ask and cost; 30 minutes
 ./dev/bench worker     CPU-seconds that a worker process spends per task start, before deferring and on resume
 ./dev/bench slots      seconds that 100 sensors hold worker slots who wait 30 minutes each: in the worker, and deferred
+./dev/bench dependency  N tasks wait for 20 DAG runs in one triggerer, ours and ExternalTaskSensor's; 30 minutes
 ./dev/bench reliability  what becomes of paid jobs when workers, triggerers, services and users do what they do
 """
 
@@ -35,13 +36,19 @@ def main(arguments: list[str]) -> int:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("what", nargs="?", choices=["waiting", "worker", "slots", "reliability"], default="waiting")
+    add("what", nargs="?", choices=["waiting", "worker", "slots", "dependency", "reliability"], default="waiting")
     add("--json", type=Path, metavar="FILE", help="slots, reliability: write the figures to a file as well")
-    add("--quick", action="store_true", help="waiting: only with 100 triggers, some minutes")
-    add("--only", type=_words, default=[], metavar="WORD,...", help="waiting: only what has one of these in its name")
-    add("--n", type=_numbers, default=[], metavar="N,...", help="waiting: so many triggers (default: 100,1000,10000)")
-    add("--minutes", type=float, default=30.0, help="waiting: leave out what would take longer (default: %(default)g)")
-    add("--out", type=Path, default=ROOT / "build" / "bench", help="waiting: folder for waiting.json and waiting.svg")
+    add("--quick", action="store_true", help="waiting, dependency: only with 100 triggers, some minutes")
+    add("--only", type=_words, default=[], metavar="WORD,...", help="the same: only what has one of these in its name")
+    add(
+        "--n",
+        type=_numbers,
+        default=[],
+        metavar="N,...",
+        help="the same: so many triggers (default: 100,1000 and, waiting, 10000)",
+    )
+    add("--minutes", type=float, default=30.0, help="the same: leave out what would take longer (default: %(default)g)")
+    add("--out", type=Path, default=ROOT / "build" / "bench", help="the same: folder for their files")
 
 
 def _words(text: str) -> list[str]:
@@ -68,6 +75,8 @@ def _measure(options: argparse.Namespace) -> int:
         from _bench import worker
 
         return worker.measure()
+    if options.what == "dependency":
+        return _measure_dependency(options)
     return _measure_waiting(options)
 
 
@@ -85,6 +94,16 @@ def _measure_waiting(options: argparse.Namespace) -> int:
             extras=not (options.quick or options.n),
         )
         return suite.measure(settings)
+
+
+def _measure_dependency(options: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory(prefix="ork-bench-") as home:
+        os.environ.update(AIRFLOW_HOME=home, AIRFLOW__CORE__LOAD_EXAMPLES="False")  # before anything imports Airflow
+        from _bench import dependency
+
+        sizes = options.n or ([100] if options.quick else [])
+        settings = dependency.Settings(out=options.out, only=options.only, sizes=sizes, minutes=options.minutes)
+        return dependency.measure(settings)
 
 
 if __name__ == "__main__":
