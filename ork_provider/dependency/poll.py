@@ -10,7 +10,7 @@ from typing import Any
 
 from ork_provider.dependency.job import END, TaskDependency, read_date
 from ork_provider.dependency.source import ENDED, RunStates, Source
-from ork_provider.dependency.status import DependencyStatus, Instance, States, name_of, sum_up
+from ork_provider.dependency.status import GONE, DependencyStatus, Instance, States, name_of, sum_up
 from ork_provider.job import JobState, JobStatus
 from ork_provider.service import Listing
 
@@ -80,11 +80,7 @@ class DagPoll(Listing):
     # -- asking ------------------------------------------------------------------------------------------------
 
     async def _look(self, wanted: Collection[TaskDependency]) -> Looked:
-        dates = {job.logical_date for job in wanted if job.logical_date} - self._dates.keys()
-        if dates:
-            self._dates.update(await self._source.runs_of_dates(self._dag_id, dates))
-        if self._first is None and any(job.run for job in wanted):
-            self._first = await self._source.first_run(self._dag_id)
+        await self._find_runs(wanted)
         looked = Looked(dates=self._dates, first=self._first)
         run_ids = {job: run_id for job in wanted if (run_id := self._run_id_of(job))}
         await self._find_absent(set(run_ids.values()))
@@ -96,6 +92,17 @@ class DagPoll(Listing):
         await self._look_at_tasks(there, looked)
         await self._look_for_runs(there, looked)
         return looked
+
+    async def _find_runs(self, wanted: Collection[TaskDependency]) -> None:
+        """Find out which runs are meant; what is no longer wanted, or has been deleted, is forgotten."""
+        dates = {job.logical_date for job in wanted if job.logical_date}
+        self._dates = {date: run for date, run in self._dates.items() if date in dates and run not in self._absent}
+        if unknown := dates - self._dates.keys():
+            self._dates.update(await self._source.runs_of_dates(self._dag_id, unknown))
+        if not any(job.run for job in wanted) or self._first in self._absent:
+            self._first = None
+        if self._first is None and any(job.run for job in wanted):
+            self._first = await self._source.first_run(self._dag_id)
 
     async def _find_absent(self, run_ids: set[str]) -> None:
         """Ask whether runs that did not exist do so now."""
@@ -141,12 +148,13 @@ class DagPoll(Listing):
         found = _states_of(job, looked)
         if found is None:
             return _missing(job, [f"group {job.task_group_id} of DAG {self._dag_id}"])
-        states = found.get(run_id, {})
+        states = {instance: state for instance, state in found.get(run_id, {}).items() if state not in GONE}
         chosen = dict(_choose(job, states))
+        status = sum_up(chosen, end=job.wait_for == END, run_id=run_id)
         if absent := _absent(job, states, chosen):
             where = f"of DAG {self._dag_id}, run {run_id}"
-            return _missing(job, [f"{name} {where}" for name in absent])
-        return sum_up(chosen, end=job.wait_for == END, run_id=run_id)
+            return _missing(job, [f"{name} {where}" for name in absent], status)
+        return status
 
 
 class Wanted:
@@ -185,7 +193,7 @@ def _absent(job: TaskDependency, states: States, chosen: Mapping[Instance, str |
         return [f"a task of group {job.task_group_id}"]
     tasks = job.task_ids or sorted(known)
     absent = [task_id for task_id in tasks if task_id not in known]
-    for task_id in set(tasks) & known:
+    for task_id in sorted(set(tasks) & known):
         if (task_id, -1) not in chosen:  # it has been expanded
             absent += [name_of((task_id, i)) for i in job.map_indexes if (task_id, i) not in chosen]
     return absent
@@ -199,8 +207,11 @@ def _status_of_run(job: TaskDependency, run_id: str, state: str) -> DependencySt
     return DependencyStatus(run_id=run_id, run_state=state, state=became)
 
 
-def _missing(job: TaskDependency, what: list[str]) -> DependencyStatus:
+def _missing(job: TaskDependency, what: list[str], status: DependencyStatus | None = None) -> DependencyStatus:
+    """Add to what is known what does not exist; if something has failed, that is not waited for."""
+    status = status or DependencyStatus()
+    if status.state is JobState.FAILED:
+        return replace(status, missing=tuple(what))
     exists_by = read_date(job.exists_by, "exists_by")
     late = exists_by is not None and datetime.now(timezone.utc) >= exists_by
-    status = DependencyStatus(missing=tuple(what))
-    return replace(status, state=JobState.LOST) if late else status
+    return replace(status, missing=tuple(what), state=JobState.LOST if late else JobState.RUNNING)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from ork_provider.dependency.job import read_date
 from ork_provider.dependency.status import Instance, States
-from ork_provider.errors import NotFound
+from ork_provider.errors import BadRequest, NotFound
 from ork_provider.supervisor import ask_airflow
 
 RunStates = Mapping[str, States]
@@ -22,6 +24,15 @@ ENDED = frozenset({"success", "failed"})
 FAR = datetime.fromisoformat("9999-12-31T00:00:00+00:00")
 
 _MAPPED = re.compile(r"(?P<task>.+)_(?P<index>\d+)")
+
+ROOM = 16_000
+"""Characters of ids in one request: they travel in a URL, which may have 65,536 in all."""
+
+COUNTABLE = 100
+"""Runs without a logical date among which the latest is looked for: it takes the states of all their tasks."""
+
+KNOWN_FOR = 60.0
+"""Seconds for which it is remembered that the name of an instance is no task's."""
 
 
 class Source(ABC):
@@ -70,6 +81,9 @@ class Supervisor(Source):
     Where a count says that something has changed, but not of which run, the runs are halved until that is known.
     """
 
+    def __init__(self) -> None:
+        self._checked: dict[str, tuple[float, dict[str, bool]]] = {}
+
     async def run_states(self, dag_id: str, run_ids: Collection[str]) -> dict[str, str]:
         """See Source; one request while no run of them has ended."""
         from airflow.sdk.execution_time.comms import GetDagRunState
@@ -98,8 +112,10 @@ class Supervisor(Source):
     async def _count(self, dag_id: str, run_ids: Collection[str], states: list[str] | None = None) -> int:
         from airflow.sdk.execution_time.comms import GetDRCount
 
-        answer = await ask_airflow(GetDRCount(dag_id=dag_id, run_ids=list(run_ids), states=states))
-        return int(answer.count)
+        counts = [
+            (await ask_airflow(GetDRCount(dag_id=dag_id, run_ids=some, states=states))).count for some in cut(run_ids)
+        ]
+        return sum(map(int, counts))
 
     async def task_states(self, dag_id: str, run_ids: Collection[str], task_ids: Collection[str]) -> RunStates:
         """See Source; one request, unless the name of a task may be taken for an instance of another."""
@@ -114,63 +130,97 @@ class Supervisor(Source):
         return found
 
     async def group_states(self, dag_id: str, run_ids: Collection[str], group_id: str | None) -> RunStates | None:
-        """See Source; a second request says which names are those of whole tasks, if any could be an instance's."""
+        """See Source; now and then a second request says which names are tasks, if any could be an instance's."""
         try:
             answer = await self._task_states(dag_id, run_ids, task_group_id=group_id)
-            names = {name for states in answer.values() for name in states}
-            whole = {name for name in names if not _MAPPED.fullmatch(name)}
-            if whole != names:
-                unmapped = await self._task_states(dag_id, run_ids, task_group_id=group_id, map_index=-1)
-                whole = {name for states in unmapped.values() for name in states}
         except NotFound:
             return None
-        mapped = {match["task"] for name in names - whole if (match := _MAPPED.fullmatch(name))}
-        if any((match := _MAPPED.fullmatch(name)) and match["task"] in mapped for name in whole):
-            return await self.task_states(dag_id, run_ids, whole | mapped)  # ``a_1`` may hide ``a[1]``
+        names = {name for states in answer.values() for name in states}
+        unsure = {name for name in names if _MAPPED.fullmatch(name)}
+        real = await self._real_tasks(dag_id, run_ids, unsure)
+        mapped = {match["task"] for name in unsure - real if (match := _MAPPED.fullmatch(name))}
+        tasks = names - unsure | real | mapped
+        if real:
+            keys = sum(len(states) for states in answer.values())
+            found = await self.task_states(dag_id, run_ids, tasks)
+            hides = await self._count_instances(dag_id, run_ids, group_id) > keys
+            return found if hides else _without(found, real)
         return {
-            run_id: {read_name(name, whole | mapped) or (name, -1): state for name, state in states.items()}
+            run_id: {read_name(name, tasks) or (name, -1): state for name, state in states.items()}
             for run_id, states in answer.items()
         }
 
+    async def _count_instances(self, dag_id: str, run_ids: Collection[str], group_id: str | None) -> int:
+        from airflow.sdk.execution_time.comms import GetTICount
+
+        counts = [
+            (await ask_airflow(GetTICount(dag_id=dag_id, run_ids=some, task_group_id=group_id))).count
+            for some in cut(run_ids)
+        ]
+        return sum(map(int, counts))
+
+    async def _real_tasks(self, dag_id: str, run_ids: Collection[str], names: Collection[str]) -> set[str]:
+        """Return which of the names are those of tasks themselves, not of their instances."""
+        at, known = self._checked.get(dag_id, (0.0, {}))
+        if time.monotonic() - at > KNOWN_FOR:
+            at, known = time.monotonic(), {}
+        if new := set(names) - known.keys():
+            told = await self.task_states(dag_id, run_ids, new)
+            real = {task_id for states in told.values() for task_id, _ in states}
+            known = {**known, **{name: name in real for name in new}}
+            self._checked[dag_id] = at, known
+        return {name for name in names if known[name]}
+
     async def _task_states(
-        self, dag_id: str, run_ids: Collection[str], **which: Any
+        self, dag_id: str, run_ids: Collection[str], task_ids: Collection[str] | None = None, **which: Any
     ) -> Mapping[str, Mapping[str, str | None]]:
         from airflow.sdk.execution_time.comms import GetTaskStates
 
-        which = {name: list(value) if name == "task_ids" else value for name, value in which.items()}
-        answer = await ask_airflow(GetTaskStates(dag_id=dag_id, run_ids=list(run_ids), **which))
-        states: Mapping[str, Mapping[str, str | None]] = answer.task_states
-        return states
+        found: dict[str, dict[str, str | None]] = {}
+        for runs in cut(run_ids):
+            for tasks in [None] if task_ids is None else cut(task_ids):
+                answer = await ask_airflow(GetTaskStates(dag_id=dag_id, run_ids=runs, task_ids=tasks, **which))
+                for run_id, states in answer.task_states.items():
+                    found.setdefault(run_id, {}).update(states)
+        return found
 
     async def runs_of_dates(self, dag_id: str, dates: Collection[str]) -> dict[str, str]:
         """See Source; one request while there is none."""
         from airflow.sdk.execution_time.comms import GetDRCount, GetTaskStates
 
-        times = {date: _time(date) for date in dates}
-        answer = await ask_airflow(GetDRCount(dag_id=dag_id, logical_dates=list(times.values())))
         found = {}
-        for date, time in times.items() if answer.count else ():
-            told = await ask_airflow(GetTaskStates(dag_id=dag_id, logical_dates=[time]))
-            if told.task_states:
-                found[date] = max(told.task_states)
+        for some in cut(dates):
+            times = {date: _time(date) for date in some}
+            answer = await ask_airflow(GetDRCount(dag_id=dag_id, logical_dates=list(times.values())))
+            for date, at in times.items() if answer.count else ():
+                told = await ask_airflow(GetTaskStates(dag_id=dag_id, logical_dates=[at]))
+                if told.task_states:
+                    found[date] = max(told.task_states)
         return found
 
     async def latest_run(self, dag_id: str) -> str | None:
-        """See Source."""
+        """See Source; of runs that have no logical date, as those that assets have started, the last by name."""
         from airflow.sdk.execution_time.comms import GetPreviousDagRun
 
         answer = await ask_airflow(GetPreviousDagRun(dag_id=dag_id, logical_date=FAR))
         run = getattr(answer, "dag_run", None)
-        return None if run is None else str(run.run_id)
+        return max(await self._all_runs(dag_id), default=None) if run is None else str(run.run_id)
 
     async def first_run(self, dag_id: str) -> str | None:
-        """See Source; of several that have come at once the last by name."""
+        """See Source; the first by name, so that it stays the same when others come."""
+        return min(await self._all_runs(dag_id), default=None)
+
+    async def _all_runs(self, dag_id: str) -> Collection[str]:
         from airflow.sdk.execution_time.comms import GetDRCount, GetTaskStates
 
-        if not (await ask_airflow(GetDRCount(dag_id=dag_id))).count:
-            return None
-        told = await ask_airflow(GetTaskStates(dag_id=dag_id))
-        return max(told.task_states, default=None)
+        count = int((await ask_airflow(GetDRCount(dag_id=dag_id))).count)
+        if count > COUNTABLE:
+            raise BadRequest(
+                f"DAG {dag_id} has {count} runs, none with a logical date, so that Airflow does not say which is the "
+                "latest; name it by run_id."
+            )
+        told: Mapping[str, Any] = (await ask_airflow(GetTaskStates(dag_id=dag_id))).task_states if count else {}
+        return told.keys()
 
     async def has_dag(self, dag_id: str) -> bool:
         """See Source."""
@@ -216,6 +266,31 @@ def read_name(name: str, task_ids: Collection[str]) -> Instance | None:
         return name, -1
     match = _MAPPED.fullmatch(name)
     return (match["task"], int(match["index"])) if match and match["task"] in task_ids else None
+
+
+def _without(found: RunStates, tasks: Collection[str]) -> RunStates:
+    """Return the states less those of tasks that are called as an instance is: they are of another group."""
+    names = {f"{task_id}_{index}" for states in found.values() for task_id, index in states if index >= 0}
+    strangers = names & set(tasks)
+    return {
+        run_id: {instance: state for instance, state in states.items() if instance[0] not in strangers}
+        for run_id, states in found.items()
+    }
+
+
+def cut(ids: Collection[str]) -> Iterator[list[str]]:
+    """Cut a list of ids into such as fit into one request each."""
+    batch: list[str] = []
+    room = ROOM
+    for name in ids:
+        size = len(quote(name, safe="")) + len("&run_ids=")
+        if batch and size > room:
+            yield batch
+            batch, room = [], ROOM
+        batch.append(name)
+        room -= size
+    if batch:
+        yield batch
 
 
 def _time(text: str) -> datetime:

@@ -80,9 +80,8 @@ class DependencyStatus:
         return {**told, "missing": list(self.missing[:SHOWN])}
 
     def __str__(self) -> str:
-        if self.missing:
-            return f"{_list(self.missing)} does not exist"
-        parts = [f"run is {self.run_state}"] if self.run_state else []
+        parts = [f"{_list(self.missing)} does not exist"] if self.missing else []
+        parts += [f"run is {self.run_state}"] if self.run_state else []
         if self.total:
             parts.append(f"{self.succeeded} of {self.total} succeeded")
             parts += [f"{count} {name}" for name in COUNTS[2:] if (count := getattr(self, name))]
@@ -93,7 +92,8 @@ class DependencyStatus:
 
     def to_job_status(self) -> JobStatus:
         """Return it as a job's status."""
-        word = "missing" if self.missing else self.run_state or f"{self.succeeded + self.skipped} of {self.total}"
+        missing = self.missing and self.state is not JobState.FAILED
+        word = "missing" if missing else self.run_state or f"{self.succeeded + self.skipped} of {self.total}"
         return JobStatus(state=self.state, remote_state=word, message=str(self), stats=self.to_dict())
 
 
@@ -109,7 +109,7 @@ def sum_up(states: States, *, end: bool, **more: Any) -> DependencyStatus:
     counts: dict[str, Any] = dict.fromkeys(COUNTS, 0)
     incomplete: dict[str, str] = {}
     failures: dict[str, str] = {}
-    for instance, state in states.items():
+    for instance, state in sorted(states.items(), key=lambda one: one[0]):
         if state in GONE:
             continue
         counts["total"] += 1
