@@ -17,7 +17,7 @@ def has_triggerer(log: Any) -> bool:
         answer = httpx.get(url, timeout=HEALTH_TIMEOUT)
         triggerer = answer.raise_for_status().json()["triggerer"]
         status = triggerer["status"]
-    except (httpx.HTTPError, ValueError, LookupError, TypeError) as exc:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as exc:
         log.warning("%s did not say whether a triggerer is alive (%s: %s); assuming one", url, type(exc).__name__, exc)
         return True
     if status == "healthy":

@@ -219,11 +219,17 @@ class DependencyWaitOperator(WaitOperator):
     def execute(self, context: Context) -> Any:
         """Wait for the dependencies; give the worker back unless they are complete already."""
         with self._worker() as worker:
-            wait = self._rescheduled(context) or self._begin(context, worker)
-            self._wait_so_far = wait
+            rescheduled = self._rescheduled(context)
+            wait = rescheduled or self._begin(context, worker)
+            self._wait_so_far, self._looks_once = wait, rescheduled is not None
             return self._watch(context, wait.jobs, wait.deadline, worker)
 
     _wait_so_far: Handover | None = None
+    _looks_once = False
+
+    def _end_of_look(self, deadline: datetime | None) -> datetime:
+        """See WaitOperator; a task that was rescheduled looks once, because others need the worker, too."""
+        return self.clock.now() if self._looks_once else super()._end_of_look(deadline)
 
     def _begin(self, context: Context, worker: Worker) -> Handover:
         jobs = worker.run(self._find_runs(self.wanted_jobs(context), worker))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ork_provider.dependency.job import TaskDependency
 from ork_provider.dependency.service import DependencyService
+from ork_provider.dependency.status import GONE
 
 Name = str | tuple[str, str]
 
@@ -42,7 +43,7 @@ class Outputs(Mapping[Name, Any]):
             raise KeyError(f"{name!r} is not a task that was waited for; those are: {', '.join(map(repr, self))}")
         if len(runs) > 1:
             several = ", ".join(f"DAG {dag_id}, run {run_id}" for dag_id, run_id in sorted(runs))
-            raise KeyError(f"{name!r} is a task of several runs: {several}; ask for output[dag_id, task_id]")
+            raise KeyError(f"{name!r} is a task of several runs: {several}; {_advice(runs)}")
         job, run_id = named[0]
         key = (job.dag_id, run_id, task_id)
         if key not in self._known:
@@ -56,10 +57,20 @@ class Outputs(Mapping[Name, Any]):
         return len(list(iter(self)))
 
 
+def _advice(runs: Iterable[tuple[str, str]]) -> str:
+    several_dags = len({dag_id for dag_id, _ in runs}) > 1
+    return "ask for output[dag_id, task_id]" if several_dags else "depend on one of them only to have its output"
+
+
 async def read_output(service: DependencyService, job: TaskDependency, run_id: str, task_id: str) -> Any:
-    """Return what a task has returned: a list of a mapped one, in map order."""
+    """Return what a task has returned: a list of a mapped one, in map order.
+
+    :raises KeyError: the run has no such task
+    """
     states = (await service.source.task_states(job.dag_id, [run_id], [task_id])).get(run_id, {})
-    indexes = sorted(index for name, index in states if name == task_id and index >= 0)
+    if not states:
+        raise KeyError(f"{task_id!r} is not a task of DAG {job.dag_id}, run {run_id}")
+    indexes = sorted(index for (_, index), state in states.items() if index >= 0 and state not in GONE)
     if job.map_indexes and indexes:
         indexes = [index for index in job.map_indexes if index in indexes]
     if not indexes:
