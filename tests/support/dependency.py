@@ -1,0 +1,83 @@
+"""A task that waits for dependencies over the real state server, in its worker or through its trigger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from airflow.sdk.exceptions import TaskDeferred
+
+from ork_provider.dependency import DependencyWaitOperator, TaskDependency
+from ork_provider.testing import run_trigger
+from tests.support.state_server import NOW, StateServer
+from tests.support.task import Instance, MemoryStore
+
+LOOK = 0.01
+"""Seconds between two looks."""
+
+Where = Literal["worker", "window", "trigger"]
+"""Who looks: a worker that does not defer, a worker for its ``poll_timeout``, the triggerer."""
+
+
+@dataclass
+class Waiter:
+    """One task instance that waits, in the DAG ``reports``; ``look_interval`` is the same for all."""
+
+    server: StateServer
+    where: Where = "trigger"
+    logical_date: datetime | None = NOW
+    ti: Instance = field(default_factory=lambda: Instance("reports", "report", "own"))
+    store: MemoryStore = field(default_factory=MemoryStore)
+    deferrals: int = 0
+
+    @property
+    def context(self) -> Any:
+        """What Airflow hands to ``execute``."""
+        dated = {} if self.logical_date is None else {"logical_date": self.logical_date}
+        return {"ti": self.ti, "task_state_store": self.store, **dated}
+
+    def operator(self, depends_on: Any, of: Any = DependencyWaitOperator, **arguments: Any) -> Any:
+        """Return an operator that looks often."""
+        ours: dict[str, Any] = {"task_id": "report", "poll_interval": LOOK, "reschedule_delay": LOOK}
+        ours["poll_timeout"] = 60 if self.where == "window" else 0
+        ours["deferrable"] = self.where != "worker"
+        return of(depends_on=depends_on, **{**ours, **arguments})
+
+    def wait(self, depends_on: Any, **arguments: Any) -> Any:
+        """Wait; return the result, or raise what the task ends with."""
+        return self.run(self.operator(depends_on, **arguments))
+
+    def run(self, operator: Any) -> Any:
+        """Run an operator to the task's end."""
+        try:
+            return operator.execute(self.context)
+        except TaskDeferred as deferred:
+            assert self.where == "trigger"
+            self.deferrals += 1
+            return self.resume(operator, deferred)
+
+    def resume(self, operator: Any, deferred: TaskDeferred) -> Any:
+        """Wait in the triggerer, then go on in a worker."""
+        kwargs = {**(deferred.kwargs or {}), "event": self.event(deferred)}
+        return operator.resume_execution(deferred.method_name, kwargs, self.context)
+
+    def event(self, deferred: TaskDeferred) -> Mapping[str, Any]:
+        """Return the trigger's event."""
+        result = asyncio.run(run_trigger(deferred.trigger, ti=None, answers=self.server.answers))
+        assert result.error is None, result.error
+        payload: Mapping[str, Any] = result.payload
+        return payload
+
+
+def on(run_id: str = "r1", *task_ids: str, dag_id: str = "sales", **more: Any) -> TaskDependency:
+    """Return a dependency on a run or tasks of it."""
+    return TaskDependency(dag_id=dag_id, run_id=run_id, task_ids=list(task_ids), **more)
+
+
+def counts(told: Mapping[str, Any]) -> dict[str, int]:
+    """Return the counts of a dependency that are not 0."""
+    names = ("total", "succeeded", "failed", "skipped", "running", "pending")
+    return {name: told["stats"][name] for name in names if told["stats"][name]}
