@@ -138,13 +138,12 @@ class Supervisor(Source):
         names = {name for states in answer.values() for name in states}
         unsure = {name for name in names if _MAPPED.fullmatch(name)}
         real = await self._real_tasks(dag_id, run_ids, unsure)
-        mapped = {match["task"] for name in unsure - real if (match := _MAPPED.fullmatch(name))}
-        tasks = names - unsure | real | mapped
+        tasks = names - unsure | real | _bases(unsure - real)
         if real:
-            keys = sum(len(states) for states in answer.values())
-            found = await self.task_states(dag_id, run_ids, tasks)
-            hides = await self._count_instances(dag_id, run_ids, group_id) > keys
-            return found if hides else _without(found, real)
+            count = await self._count_instances(dag_id, run_ids, group_id)
+            if count > sum(len(states) for states in answer.values()):  # ``a_1`` hides ``a[1]``
+                return await self.task_states(dag_id, run_ids, tasks | _bases(real))
+            return _fitting(await self.task_states(dag_id, run_ids, tasks), answer)
         return {
             run_id: {read_name(name, tasks) or (name, -1): state for name, state in states.items()}
             for run_id, states in answer.items()
@@ -268,14 +267,26 @@ def read_name(name: str, task_ids: Collection[str]) -> Instance | None:
     return (match["task"], int(match["index"])) if match and match["task"] in task_ids else None
 
 
-def _without(found: RunStates, tasks: Collection[str]) -> RunStates:
-    """Return the states less those of tasks that are called as an instance is: they are of another group."""
-    names = {f"{task_id}_{index}" for states in found.values() for task_id, index in states if index >= 0}
-    strangers = names & set(tasks)
-    return {
-        run_id: {instance: state for instance, state in states.items() if instance[0] not in strangers}
-        for run_id, states in found.items()
-    }
+def _bases(names: Iterable[str]) -> set[str]:
+    """Return the tasks of which these could be instances."""
+    return {match["task"] for name in names if (match := _MAPPED.fullmatch(name))}
+
+
+def _fitting(found: RunStates, answer: Mapping[str, Mapping[str, str | None]]) -> RunStates:
+    """Return the instances that an answer is about, each of whose names is one instance's only.
+
+    A task that was found because it is called as an instance in the answer is of another group.
+    """
+    fitting = {}
+    for run_id, states in found.items():
+        mapped = {f"{task_id}_{index}" for task_id, index in states if index >= 0}
+        keys = {one: one[0] if one[1] < 0 else f"{one[0]}_{one[1]}" for one in states}
+        fitting[run_id] = {
+            one: state
+            for one, state in states.items()
+            if keys[one] in answer.get(run_id, {}) and (one[1] >= 0 or keys[one] not in mapped)
+        }
+    return fitting
 
 
 def cut(ids: Collection[str]) -> Iterator[list[str]]:

@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from airflow.sdk.exceptions import TaskDeferred
 
-from ork_provider.dependency import DependencyWaitOperator, TaskDependency
+from ork_provider.dependency import DependencyStatus, DependencyWaitOperator, TaskDependency
+from ork_provider.dependency.service import service_of
 from ork_provider.testing import run_trigger
+from ork_provider.worker import Worker
 from tests.support.state_server import NOW, StateServer
 from tests.support.task import Instance, MemoryStore
 
@@ -70,6 +72,19 @@ class Waiter:
         assert result.error is None, result.error
         payload: Mapping[str, Any] = result.payload
         return payload
+
+
+def look_at(*dependencies: TaskDependency) -> list[DependencyStatus]:
+    """Look once, at all dependencies together, as the poll does that they share; they are of one DAG."""
+
+    async def look(worker: Worker) -> list[DependencyStatus]:
+        poll = (await service_of(dependencies[0], worker.services)).shared(dependencies[0])
+        assert poll is not None
+        told = await poll.look({poll.name(one) for one in dependencies})
+        return [told[poll.name(one)] for one in dependencies]
+
+    with Worker({"airflow_conn_id": None}) as worker:
+        return worker.run(look(worker))
 
 
 def on(run_id: str = "r1", *task_ids: str, dag_id: str = "sales", **more: Any) -> TaskDependency:
