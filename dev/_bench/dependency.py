@@ -73,7 +73,7 @@ class Plan:
     :param cap: after the last of them, at most
     """
 
-    start: float = 60.0
+    start: float = 120.0
     settle: float = 10.0
     quiet: float = 20.0
     spacing: float = 2.0
@@ -285,12 +285,16 @@ class Measurement:
             early=sum(at < due[number] - 0.01 for number, at in seen.items()),
             cpu=cpu,
             supervisor_cpu=supervisor_cpu,
-            heartbeat=longest_gap(notes["heartbeats"], window.over),
+            start_heartbeat=longest_gap(notes["heartbeats"], window.quiet),
+            heartbeat=longest_gap(
+                [window.quiet, *(at for at in notes["heartbeats"] if at > window.quiet)], window.over
+            ),
             started=self.started,
             running=self.running,
             lag=percentile(sorted(record.lags(window.quiet, window.over)), 99),
             load=load,
             others=busy - whole / (window.over - window.quiet),
+            before=Counter(kind for at, kind in notes["requests"] if at < window.quiet),
             per_second=each_second([at for at, _ in asked], window.quiet),
             latencies=[round(value, 3) for value in latencies],
         )

@@ -43,22 +43,23 @@ COLUMNS = (
 )
 
 EXPLAINED = f"""\
-Each looks every {DELAY:g} s. Requests to the supervisor, cores: of a time in which nothing ends. Most in {DELAY:g} s: \
-then and while runs end.
-Noticed after: from the end of a run in the database to the trigger's event; in the database: until that was written.
-Heartbeat: the longest time between two of the triggerer's job, {BEAT:g} s when all is well. Load: before and after."""
+Each looks every {DELAY:g} s. Requests to the supervisor, cores: of a time in which nothing ends.
+Most in {DELAY:g} s: then and while runs end. Noticed after: from a run's end in the database to the trigger's event.
+In the database: until that was written. Load: before and after. Heartbeat: the longest time between two of the
+triggerer's job, {BEAT:g} s when all is well; while the triggers start, and from then on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """What one measurement has shown; see the module for what the figures mean.
 
-    `requests`: per second by kind, of the quiet time, as are `cpu` (cores of the runner), `supervisor_cpu`. `started`:
-    seconds until all triggers ran; None: after `Plan.start` only `running` of them did. `censored`: waits not reported
-    in time; `failed`: events that are no success; `early`: those whose run had not ended. `heartbeat`: longest time
-    between two, in seconds. `lag`: p99 of the runner's event loop, in seconds. `load`: the machine's one-minute load
-    average, when the triggerer was started and when the last run had ended; `others`: cores taken by other processes.
-    `per_second`: requests in each second from the quiet time on.
+    `requests`: per second by kind, of the quiet time, as are `cpu` (cores of the runner) and `supervisor_cpu`.
+    `per_second`: all of them in each second from then on; `before`: by kind, until then. `started`: seconds until all
+    triggers ran; None: after `Plan.start` only `running` of them did. `censored`: waits not reported in time;
+    `failed`: events that are no success; `early`: those whose run had not ended. `heartbeat`: longest time between two
+    from the quiet time on, in seconds; `start_heartbeat`: before. `lag`: p99 of the runner's event loop, in seconds.
+    `load`: the machine's one-minute load average, when the triggerer was started and when the last run had ended;
+    `others`: cores taken by other processes.
     """
 
     name: str
@@ -76,12 +77,14 @@ class Result:
     early: int
     cpu: float
     supervisor_cpu: float
+    start_heartbeat: float
     heartbeat: float
     started: float | None
     running: int
     lag: float
     load: tuple[float, float]
     others: float
+    before: dict[str, int]
     per_second: list[int] = field(repr=False)
     latencies: list[float] = field(repr=False)
 
@@ -164,7 +167,7 @@ def row(result: Result) -> list[str]:
         bound(result.written_p95, 0.05),
         f"{result.cpu:.3f}",
         f"{result.supervisor_cpu:.3f}",
-        f"{result.heartbeat:.1f}",
+        f"{result.start_heartbeat:.1f}, {result.heartbeat:.1f}",
         f"{result.started:.0f}" if result.started is not None else "-",
         f"{result.load[0]:.1f}, {result.load[1]:.1f}",
     ]
@@ -172,12 +175,15 @@ def row(result: Result) -> list[str]:
 
 def remarks(result: Result) -> list[str]:
     """Say what a reader must know of a row before he believes it."""
+    longest = max(result.start_heartbeat, result.heartbeat)
+    pushes = result.requests.get("SetXCom", 0.0)
     told = {
         f"{result.censored} of {result.samples} not noticed in time": result.censored,
         f"{result.failed} failed": result.failed,
         f"{result.early} too early": result.early,
         f"only {result.running} ran when the quiet time began": result.running < result.n,
-        f"no heartbeat for {result.heartbeat:.0f} s: others would have taken the triggers": result.heartbeat > GIVEN_UP,
+        f"no heartbeat for {longest:.0f} s: others would have taken the triggers": longest > GIVEN_UP,
+        f"{pushes:.1f} of its requests/s push progress": pushes,
         f"other processes took {result.others:.1f} cores": result.others > OTHERS,
     }
     return [text for text, holds in told.items() if holds]

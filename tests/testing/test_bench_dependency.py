@@ -27,12 +27,14 @@ FIGURES = {
     "early": 0,
     "cpu": 0.01,
     "supervisor_cpu": 0.1,
+    "start_heartbeat": 6.0,
     "heartbeat": 5.1,
     "started": 20.0,
     "running": 100,
     "lag": 0.01,
     "load": (0.1, 0.2),
     "others": 0.1,
+    "before": {"GetDRCount": 60},
     "per_second": [20, 0],
     "latencies": [2.5],
 }
@@ -63,7 +65,7 @@ def test_measure(
     (found,) = json.loads((tmp_path / "dependency.json").read_text())["results"]
     assert (found["name"], found["n"], found["samples"]) == ("ours, a task in each run", 10, 10)
     assert (found["censored"], found["failed"], found["early"]) == (0, 0, 0)
-    assert min(sum(found["per_second"]), found["heartbeat"], *found["latencies"]) > 0
+    assert min(sum(found["per_second"]), found["start_heartbeat"], *found["latencies"]) > 0
     assert "10 tasks wait for 20 DAG runs" in capsys.readouterr().out
 
 
@@ -108,6 +110,8 @@ def test_row(bench: Any) -> None:
     assert bench.report.row(late)[3:6] == ["2.50", ">4.80", ">5.20"]
     assert (fine.kept, late.kept) == (True, False)
     assert bench.report.remarks(fine) == []
+    pushing = bench.report.Result(**{**FIGURES, "requests": {"GetDRCount": 4.0, "SetXCom": 3.3}})
+    assert bench.report.remarks(pushing) == ["3.3 of its requests/s push progress"]
     assert bench.report.remarks(late) == [
         "10 of 100 not noticed in time",
         "no heartbeat for 40 s: others would have taken the triggers",
