@@ -18,6 +18,7 @@ from ork_provider.job import Job, JobState, JobStatus, describe
 from ork_provider.operator.arguments import to_seconds
 from ork_provider.operator.outcome import failure
 from ork_provider.operator.wait import WaitOperator
+from ork_provider.settings import resume_pause
 from ork_provider.waiting import SUCCESS as SUCCEEDED
 from ork_provider.waiting import TIMEOUT, Policy, Until, keep_trying
 from ork_provider.worker import Worker
@@ -256,10 +257,14 @@ class DependencyWaitOperator(WaitOperator):
         super()._defer(context, jobs, deadline)
 
     def _reschedule(self, context: Context) -> None:
-        """Have Airflow start this task anew later: the worker is free meanwhile, as with a deferral."""
+        """Have Airflow start this task anew later: the worker is free meanwhile, as with a deferral.
+
+        Not too soon: the scheduler fails a task that starts again before it has heard that its last process has ended.
+        """
         from airflow.sdk.exceptions import AirflowRescheduleException
 
         assert self._wait_so_far is not None
+        delay = max(timedelta(seconds=self.reschedule_delay), resume_pause())
         polls = int(self._wait_so_far.output or 0) + 1
         Store(context, self.log, Handover).save(replace(self._wait_so_far, output=polls))
         metrics.count("rescheduled", metrics.tags_of(["dependency"], context["ti"]))
@@ -267,11 +272,9 @@ class DependencyWaitOperator(WaitOperator):
             "No triggerer is alive: rescheduled",
             task=self.task_id,
             poll_count=polls,
-            reschedule_delay=self.reschedule_delay,
+            reschedule_delay=delay.total_seconds(),
         )
-        raise AirflowRescheduleException(  # type: ignore[no-untyped-call]
-            datetime.now(timezone.utc) + timedelta(seconds=self.reschedule_delay)
-        )
+        raise AirflowRescheduleException(datetime.now(timezone.utc) + delay)  # type: ignore[no-untyped-call]
 
     def _complete(
         self,
