@@ -12,8 +12,9 @@ def has_triggerer(log: Any) -> bool:
     """Ask the API server's ``/api/v2/monitor/health``; True as well where it does not say."""
     import httpx
 
-    url = f"{api_server()}/api/v2/monitor/health"
+    url = "The API server"
     try:
+        url = f"{api_server()}/api/v2/monitor/health"
         answer = httpx.get(url, timeout=HEALTH_TIMEOUT)
         triggerer = answer.raise_for_status().json()["triggerer"]
         status = triggerer["status"]

@@ -157,13 +157,28 @@ class DependencyWaitOperator(WaitOperator):
         else:
             expected = "a TaskDependency, its dict or the id of a task of this DAG run"
             raise InvalidJob(f"{self}.{where}: expected {expected}, got {describe(value)}.")
-        job = self._name_run(job, where, context)
-        if job.conn_id is None and (job.dag_id, job.run_id) == (ti.dag_id, ti.run_id):
-            if not job.which_tasks:
-                raise InvalidJob(f"{self}.{where}: the task cannot wait for the whole of the run that it is part of.")
-            if self.task_id in job.task_ids:
-                raise InvalidJob(f"{self}.{where}: the task cannot wait for itself.")
-        return job
+        return self._name_run(job, where, context)
+
+    def _check_not_itself(self, job: TaskDependency, where: str, context: Context) -> None:
+        """Raise InvalidJob for a wait that cannot end."""
+        ti = context["ti"]
+        if self._is_elsewhere(job) or (job.dag_id, job.run_id) != (ti.dag_id, ti.run_id):
+            return
+        if not job.which_tasks:
+            raise InvalidJob(f"{self}.{where}: the task cannot wait for the whole of the run that it is part of.")
+        if self.task_id in job.task_ids:
+            raise InvalidJob(f"{self}.{where}: the task cannot wait for itself.")
+        if job.task_group_id in self._own_groups():
+            raise InvalidJob(f"{self}.{where}: the task cannot wait for a group that it is part of.")
+
+    def _own_groups(self) -> list[str | None]:
+        """Return the ids of the groups that this task is in."""
+        ids: list[str | None] = []
+        group = self.task_group
+        while group is not None and group.group_id is not None:
+            ids.append(group.group_id)
+            group = group.parent_group
+        return ids
 
     def _name_run(self, job: TaskDependency, where: str, context: Context) -> TaskDependency:
         """Give a dependency its run as far as that is known, and what this operator says of all of them."""
@@ -234,6 +249,8 @@ class DependencyWaitOperator(WaitOperator):
 
     def _begin(self, context: Context, worker: Worker) -> Handover:
         jobs = worker.run(self._find_runs(self.wanted_jobs(context), worker))
+        for i, job in enumerate(jobs):
+            self._check_not_itself(job, f"depends_on[{i}]", context)
         return Handover(
             jobs=tuple(jobs),
             max_tries=int(context["ti"].try_number),
@@ -241,6 +258,11 @@ class DependencyWaitOperator(WaitOperator):
             deadline=self._new_deadline(),
             output=0,
         )
+
+    def stored_jobs(self, context: Context) -> Sequence[Job]:
+        """See WaitOperator."""
+        with self._worker() as worker:
+            return worker.run(self._find_runs(self.wanted_jobs(context), worker))
 
     def _rescheduled(self, context: Context) -> Handover | None:
         """Return the wait of this try that was rescheduled, if one was."""

@@ -1,0 +1,482 @@
+"""Which run is meant, what happens without a triggerer, and how the wait is told in a DAG."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, TaskGroup
+from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
+
+from ork_provider.dependency import DependencyStatus, DependencyWaitOperator, TaskDependency, health
+from ork_provider.errors import BadRequest, InvalidJob, JobError, JobFailed, JobLost, TimedOut
+from tests.support.dependency import Waiter, look_at, on
+from tests.support.state_server import NOW, StateServer, serve_states
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def server() -> Iterator[StateServer]:
+    with serve_states() as server:
+        yield server
+
+
+@pytest.fixture(params=["worker", "trigger"])
+def waiter(server: StateServer, request: pytest.FixtureRequest) -> Waiter:
+    return Waiter(server, request.param)
+
+
+def run_of(result: Any) -> str:
+    (one,) = result["dependencies"]
+    return str(one["stats"]["run_id"])
+
+
+# Latest ------------------------------------------------------------------------------------------
+
+
+def test_latest(waiter: Waiter) -> None:
+    """Of the runs that there are the one with the latest logical date is meant, however it is called."""
+    for i, name in enumerate(["z", "c", "a"]):
+        waiter.server.add_run(run_id=name, logical_date=NOW + i * DAY, state="success" if name != "a" else "running")
+    waiter.server.add_run(run_id="undated", state="failed")
+    waiter.server.before(6, lambda: waiter.server.set_run("success", run_id="a"))
+    assert run_of(waiter.wait(TaskDependency(dag_id="sales", run="latest"))) == "a"
+    assert waiter.server.count() >= 6
+
+
+def test_latest_stays(waiter: Waiter) -> None:
+    """A run that comes during the wait is not the one that was the latest when it began."""
+    server = waiter.server
+    server.add_run(run_id="r1", logical_date=NOW, tasks={"a": "running"})
+    server.before(4, lambda: server.add_run(run_id="r2", logical_date=NOW + DAY, tasks={"a": "success"}))
+    server.before(8, lambda: server.set_tasks({"a": "success"}))
+    assert run_of(waiter.wait(TaskDependency(dag_id="sales", run="latest", task_ids=["a"]))) == "r1"
+    assert server.count() >= 8
+
+
+@pytest.mark.parametrize("dated", [True, False])
+def test_first_that_comes(waiter: Waiter, dated: bool) -> None:
+    """Where there is no run, the first that comes is meant, and stays so when others come."""
+    server = waiter.server
+    date = NOW if dated else None
+    server.before(6, lambda: server.add_run(run_id="manual__1", logical_date=date, tasks={"a": "running"}))
+    server.before(
+        16, lambda: server.add_run(run_id="manual__2", logical_date=date and date + DAY, tasks={"a": "success"})
+    )
+    server.before(24, lambda: server.set_tasks({"a": "success"}, run_id="manual__1"))
+    assert run_of(waiter.wait(TaskDependency(dag_id="sales", run="latest", task_ids=["a"]))) == "manual__1"
+    assert server.count() >= 24
+
+
+def test_first_that_comes_is_no_old_one(server: StateServer) -> None:
+    """What was the first run of a DAG for one wait is not taken for the latest by the next."""
+    waiter = Waiter(server)
+    latest = TaskDependency(dag_id="sales", run="latest", task_ids=["a"])
+    server.before(5, lambda: server.add_run(run_id="r1", tasks={"a": "success"}))
+    assert run_of(waiter.wait(latest)) == "r1"
+    server.add_run(run_id="r2", tasks={"a": "running"})
+    server.before(8, lambda: server.set_tasks({"a": "success"}, run_id="r2"))
+    assert run_of(waiter.wait(latest)) == "r2"
+
+
+def test_latest_without_a_date(waiter: Waiter) -> None:
+    """Runs that assets have started have no logical date: the last by name, which holds the time, is meant."""
+    server = waiter.server
+    for day in (1, 3, 2):
+        run_id = f"asset_triggered__2026-11-0{day}T00:00:00.000000+00:00_abc"
+        server.add_run(run_id=run_id, tasks={"a": "success"}, state="success" if day != 3 else "running")
+    server.before(6, lambda: server.set_run("success", run_id="asset_triggered__2026-11-03T00:00:00.000000+00:00_abc"))
+    assert "2026-11-03" in run_of(waiter.wait(TaskDependency(dag_id="sales", run="latest")))
+    assert server.count() >= 6
+
+
+def test_latest_of_too_many_without_a_date(waiter: Waiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only the states of too many tasks would tell, the task fails at once and says what to do."""
+    monkeypatch.setattr("ork_provider.dependency.source.COUNTABLE", 2)
+    for i in range(3):
+        waiter.server.add_run(run_id=f"r{i}", tasks={"a": "success"})
+    with pytest.raises(BadRequest, match=r"sales has 3 runs, none with a logical date.* name it by run_id"):
+        waiter.wait(TaskDependency(dag_id="sales", run="latest"))
+
+
+# Dates -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("which", "date"),
+    [
+        ({}, NOW),
+        ({"date_offset": -DAY}, NOW - DAY),
+        ({"date_offset": 3600}, NOW + timedelta(hours=1)),
+        ({"date_offset": 0}, NOW),
+        ({"logical_date": NOW + 9 * DAY}, NOW + 9 * DAY),
+        ({"logical_date": "2026-11-01T02:00:00+02:00"}, datetime(2026, 11, 1, tzinfo=timezone.utc)),
+        ({"logical_date": "2026-11-01"}, datetime(2026, 11, 1, tzinfo=timezone.utc)),
+    ],
+    ids=["same", "day before", "hour later", "no offset", "datetime", "with a zone", "date only"],
+)
+@pytest.mark.parametrize("late", [False, True])
+def test_logical_date(waiter: Waiter, which: dict[str, Any], date: datetime, late: bool) -> None:
+    """The run of a logical date is found, if it is there or when it comes; no other one is taken for it."""
+    server = waiter.server
+    for days in (-3, 3):
+        server.add_run(run_id=f"other{days}", logical_date=date + days * DAY, tasks={"a": "failed"}, state="failed")
+    if late:
+        server.before(6, lambda: server.add_run(run_id="it", logical_date=date, tasks={"a": "success"}))
+    else:
+        server.add_run(run_id="it", logical_date=date, tasks={"a": "success"})
+    assert run_of(waiter.wait(TaskDependency(dag_id="sales", task_ids=["a"], **which))) == "it"
+
+
+def test_deleted_run_of_a_date(waiter: Waiter) -> None:
+    """A run of a date that came during the wait, was deleted, and came again under another name is found."""
+    server = waiter.server
+    server.before(4, lambda: server.add_run(run_id="r1", logical_date=NOW, tasks={"a": "running"}))
+    server.before(9, server.remove)
+    server.before(14, lambda: server.add_run(run_id="r2", logical_date=NOW, tasks={"a": "success"}))
+    assert run_of(waiter.wait(TaskDependency(dag_id="sales", task_ids=["a"]))) == "r2"
+
+
+def test_no_logical_date(waiter: Waiter) -> None:
+    """A run without a logical date cannot name another DAG's run by it, and says what can; its own run it can."""
+    waiter.logical_date = None
+    for which in ({}, {"date_offset": -3600}):
+        with pytest.raises(InvalidJob, match=r"no logical date to find the run of sales by; name that run by run_id"):
+            waiter.wait(TaskDependency(dag_id="sales", **which))
+    waiter.server.add_run("reports", "own", tasks={"a": "success"})
+    assert run_of(waiter.wait("a")) == "own"
+
+
+def test_dates_of_many(server: StateServer) -> None:
+    """Runs of several dates are found in one look, each its own."""
+    dates = [NOW + i * DAY for i in range(5)]
+    for i, date in enumerate(dates[:4]):
+        server.add_run(run_id=f"r{i}", logical_date=date, tasks={"a": "success" if i % 2 else "running"})
+    found = look_at(*(TaskDependency(dag_id="sales", logical_date=date, task_ids=["a"]) for date in dates))
+    assert [status.run_id for status in found] == ["r0", "r1", "r2", "r3", None]
+    assert [status.complete for status in found] == [False, True, False, True, False]
+
+
+# The task's own run ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "depends_on",
+    [
+        "extract",
+        ["extract"],
+        TaskDependency(dag_id="reports", task_ids=["extract"]),
+        {"dag_id": "reports", "task_ids": ["extract"]},
+    ],
+    ids=["text", "list", "object", "dict"],
+)
+def test_own_run(waiter: Waiter, depends_on: Any) -> None:
+    """A task of the same run is named by its id alone, or by the DAG's without a run."""
+    waiter.server.add_run("reports", "own", tasks={"extract": "running", "report": "running"})
+    waiter.server.add_run("reports", "other", tasks={"extract": "failed"}, logical_date=NOW)
+    waiter.server.before(4, lambda: waiter.server.set_tasks({"extract": "success"}, "reports", "own"))
+    assert run_of(waiter.wait(depends_on)) == "own"
+
+
+def test_own_dag_another_date(waiter: Waiter) -> None:
+    """With an offset, the same DAG's other run is meant, such as yesterday's of this very task."""
+    waiter.server.add_run("reports", "yesterday", tasks={"report": "success"}, logical_date=NOW - DAY)
+    dependency = TaskDependency(dag_id="reports", date_offset=-DAY, task_ids=["report"])
+    assert run_of(waiter.wait(dependency)) == "yesterday"
+
+
+@pytest.mark.parametrize(
+    ("depends_on", "said"),
+    [
+        ("report", "the task cannot wait for itself"),
+        ({"dag_id": "reports"}, "cannot wait for the whole of the run that it is part of"),
+        ({"dag_id": "reports", "run_id": "own"}, "cannot wait for the whole of the run"),
+        ({"dag_id": "reports", "run_id": "own", "task_ids": ["a", "report"]}, "the task cannot wait for itself"),
+        ({"dag_id": "reports", "run": "latest"}, "cannot wait for the whole of the run"),
+        ({"dag_id": "reports", "logical_date": NOW.isoformat()}, "cannot wait for the whole of the run"),
+        ({"dag_id": "reports", "logical_date": NOW.isoformat(), "task_ids": ["report"]}, "cannot wait for itself"),
+    ],
+)
+def test_waiting_for_itself(waiter: Waiter, depends_on: Any, said: str) -> None:
+    """A wait that could never end is refused at once, however the own run is named."""
+    waiter.server.add_run("reports", "own", tasks={"report": "running", "a": "success"}, logical_date=NOW)
+    with pytest.raises(InvalidJob, match=said):
+        waiter.wait(depends_on, timeout=1)
+
+
+def test_waiting_for_the_own_group(server: StateServer) -> None:
+    """A task cannot wait for a group that it is in, also not for one around that."""
+    waiter = Waiter(server)
+    with DAG("reports", schedule=None), TaskGroup("outer"), TaskGroup("inner"):
+        tasks = {group_id: waiter.operator({"dag_id": "reports", "task_group_id": group_id}, task_id=f"of_{i}")
+                 for i, group_id in enumerate(["outer", "outer.inner", "outer.other"])}  # fmt: skip
+    for group_id in ("outer", "outer.inner"):
+        with pytest.raises(InvalidJob, match="cannot wait for a group that it is part of"):
+            waiter.run(tasks[group_id])
+    with pytest.raises(TaskDeferred):
+        tasks["outer.other"].execute(waiter.context)
+
+
+def test_a_text_is_a_task(waiter: Waiter) -> None:
+    """A text in a list names a task of the own run, beside other dependencies."""
+    waiter.server.add_run("reports", "own", tasks={"a": "success"})
+    waiter.server.add_run(tasks={"b": "success"})
+    result = waiter.wait(["a", on("r1", "b")])
+    assert [one["dag_id"] for one in result["dependencies"]] == ["reports", "sales"]
+
+
+@pytest.mark.parametrize("bad", [7, [""], [None], [["a"]], {"task_ids": ["a"]}, [{"dag_id": "sales", "task_ids": "a"}]])
+def test_what_is_no_dependency(waiter: Waiter, bad: Any) -> None:
+    """What came out of a template or an XCom and is no dependency is named by its place."""
+    with pytest.raises(InvalidJob, match=r"depends_on\[0\]"):
+        waiter.wait(bad)
+
+
+# In a DAG ----------------------------------------------------------------------------------------
+
+
+def test_templates(waiter: Waiter) -> None:
+    """Dependencies are rendered, also those that were given as objects."""
+    operator = waiter.operator([on("{{ run }}", "{{ task }}"), "{{ task }}"])
+    operator.render_template_fields({"run": "r1", "task": "a"})
+    waiter.server.add_run(tasks={"a": "success"})
+    waiter.server.add_run("reports", "own", tasks={"a": "success"})
+    result = waiter.run(operator)
+    assert [(one["dag_id"], one["task_ids"]) for one in result["dependencies"]] == [
+        ("sales", ["a"]),
+        ("reports", ["a"]),
+    ]
+
+
+def test_upstream_output() -> None:
+    """What another task returns may say what to wait for; that task comes first then."""
+    with DAG("reports", schedule=None) as dag:
+
+        @dag.task
+        def which() -> Any:
+            return [{"dag_id": "sales", "run_id": "r1"}]
+
+        whole = DependencyWaitOperator(task_id="whole", depends_on=which())
+        part = DependencyWaitOperator(task_id="part", depends_on=["a", which.override(task_id="other")()])
+    assert (whole.upstream_task_ids, part.upstream_task_ids) == ({"which"}, {"other"})
+
+
+def test_mapped() -> None:
+    """A mapped operator waits for one dependency in each instance; its DAG can be stored."""
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    with DAG("reports", schedule=None, start_date=NOW) as dag:
+        partial = DependencyWaitOperator.partial(task_id="each", on_failed="skip", timeout=60)
+        partial.expand(depends_on=[on("r1", "a"), {"dag_id": "sales", "run_id": "r2"}])
+        DependencyWaitOperator.partial(task_id="same", depends_on=[on("r1")]).expand(on_failed=["skip", "fail"])
+        DependencyWaitOperator(task_id="plain", depends_on=[on("r1"), "each"])
+    restored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert sorted(restored.task_ids) == ["each", "plain", "same"]
+    unmapped: Any = dag.get_task("each").unmap({"depends_on": on("r1", "a"), "on_failed": "skip"})  # type: ignore[union-attr]
+    assert (unmapped.depends_on["task_ids"], unmapped.on_failed) == (["a"], "skip")
+
+
+# Missing: the grace ------------------------------------------------------------------------------
+
+
+def test_grace_is_the_waits(server: StateServer) -> None:
+    """The grace runs from the beginning of the wait, wherever it goes on."""
+    waiter, began = Waiter(server, "trigger"), datetime.now(timezone.utc)
+    operator = waiter.operator(on("r9"), missing_grace=100)
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute(waiter.context)
+    trigger: Any = caught.value.trigger
+    by = datetime.fromisoformat(trigger.jobs[0]["exists_by"])
+    assert 0 <= (by - began).total_seconds() - 100 < 5
+
+
+def test_status_of_what_is_missing(server: StateServer) -> None:
+    """Before the grace is over something that is missing counts as running; without one, for ever."""
+    soon = (datetime.now(timezone.utc) + timedelta(seconds=60)).isoformat()
+    past = (datetime.now(timezone.utc) - timedelta(seconds=1)).isoformat()
+    states = [status.state.value for status in look_at(on("r9", exists_by=soon), on("r9"), on("r9", exists_by=past))]
+    assert states == ["running", "running", "lost"]
+    assert DependencyStatus.fetch(on("r9")).missing == ("run r9 of DAG sales",)
+
+
+# Without a triggerer -----------------------------------------------------------------------------
+
+
+@contextmanager
+def api_server(status: int, body: bytes, delay: float = 0.0) -> Iterator[tuple[str, list[str]]]:
+    """Serve a health page; yield the base URL and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            time.sleep(delay)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def page(status: str) -> bytes:
+    return b'{"triggerer": {"status": %s, "latest_triggerer_heartbeat": null}}' % status.encode()
+
+
+HEALTHY, UNHEALTHY, NEVER = page('"healthy"'), page('"unhealthy"'), page("null")
+
+
+@pytest.fixture
+def healthy(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Let an API server say how the triggerer is."""
+
+    @contextmanager
+    def serve(*answer: Any) -> Iterator[list[str]]:
+        with api_server(*answer) as (url, asked):
+            monkeypatch.setenv("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", f"{url}/prefix/execution/")
+            yield asked
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("answer", "alive"),
+    [
+        ((200, HEALTHY), True),
+        ((200, UNHEALTHY), False),
+        ((200, NEVER), False),
+        ((500, UNHEALTHY), True),
+        ((404, b""), True),
+        ((200, b"<html>sign in</html>"), True),
+        ((200, b"[1]"), True),
+        ((200, b'{"triggerer": null}'), True),
+        ((200, b"{}"), True),
+        ((200, UNHEALTHY, 1.0), True),
+    ],
+    ids=["healthy", "unhealthy", "never", "500", "404", "page", "list", "null", "empty", "slow"],
+)
+def test_health(healthy: Any, answer: Any, alive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only an API server that says so has no triggerer; one that does not say counts as having one."""
+    monkeypatch.setattr(health, "HEALTH_TIMEOUT", 0.3)
+    with healthy(*answer) as asked:
+        assert health.has_triggerer(DependencyWaitOperator(task_id="t", depends_on="a").log) is alive
+    assert asked == ["/prefix/api/v2/monitor/health"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/execution/", "http://[/execution", "nonsense"])
+def test_no_api_server(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API server that is not there, or whose address is none, does not say so either."""
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", url)
+    assert health.has_triggerer(DependencyWaitOperator(task_id="t", depends_on="a").log)
+
+
+def test_no_triggerer_fails(server: StateServer, healthy: Any) -> None:
+    """fallback='fail' says that no triggerer is alive; a dependency that is complete already needs none."""
+    server.add_run(tasks={"a": "running", "b": "success"})
+    with healthy(200, UNHEALTHY) as asked:
+        with pytest.raises(JobError, match="No triggerer is alive"):
+            Waiter(server).wait(on("r1", "a"), fallback="fail")
+        Waiter(server).wait(on("r1", "b"), fallback="fail")
+        assert len(asked) == 1
+
+
+def test_nobody_asks(server: StateServer, healthy: Any) -> None:
+    """Without a fallback nobody asks whether there is a triggerer; with one that is alive the task defers."""
+    server.add_run(tasks={"a": "running"})
+    with healthy(200, HEALTHY) as asked:
+        for fallback, count in ((None, 0), ("reschedule", 1), ("fail", 2)):
+            operator = Waiter(server).operator(on("r1", "a"), fallback=fallback)
+            with pytest.raises(TaskDeferred):
+                operator.execute(Waiter(server).context)
+            assert len(asked) == count
+
+
+def rescheduled(waiter: Waiter, depends_on: Any, **arguments: Any) -> AirflowRescheduleException:
+    """Run one stretch of a task that has no triggerer, in a process of its own."""
+    with pytest.raises(AirflowRescheduleException) as caught:
+        waiter.run(waiter.operator(depends_on, fallback="reschedule", **arguments))
+    return caught.value
+
+
+def test_reschedule(server: StateServer, healthy: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The task is rescheduled as a sensor is, time and again, and ends like any other; the log counts."""
+    waiter = Waiter(server)
+    server.add_run(run_id="r1", logical_date=NOW, tasks={"a": "running"})
+    latest = TaskDependency(dag_id="sales", run="latest", task_ids=["a"])
+    with healthy(200, UNHEALTHY):
+        began = datetime.now(timezone.utc)
+        told = rescheduled(waiter, latest, reschedule_delay=30)
+        assert 30 <= (told.reschedule_date - began).total_seconds() < 35
+        server.add_run(run_id="r2", logical_date=NOW + DAY, tasks={"a": "failed"})
+        rescheduled(waiter, latest)
+        out = capsys.readouterr().out
+        assert "poll_count=1" in out
+        assert "poll_count=2" in out
+        server.set_tasks({"a": "success"})
+        assert run_of(waiter.run(waiter.operator(latest, fallback="reschedule"))) == "r1"
+
+
+def test_reschedule_looks_once(server: StateServer, healthy: Any) -> None:
+    """A task that was rescheduled looks once: it does not hold its worker for poll_timeout each time."""
+    waiter = Waiter(server)
+    server.add_run(tasks={"a": "running"})
+    with healthy(200, UNHEALTHY):
+        rescheduled(waiter, on("r1", "a"), poll_timeout=0.05)
+        count = server.count()
+        assert count > 2
+        rescheduled(waiter, on("r1", "a"), poll_timeout=60)
+        assert server.count() == count + 1
+
+
+def test_reschedule_keeps_the_deadline(server: StateServer, healthy: Any) -> None:
+    """The deadline and the grace are those of the first beginning."""
+    waiter = Waiter(server)
+    server.add_run(tasks={"a": "running"})
+    with healthy(200, UNHEALTHY):
+        for depends_on, error in ((on("r1", "a"), TimedOut), (on("r9"), JobLost)):
+            waiter.ti.try_number += 1
+            arguments = {"fallback": "reschedule", "timeout": 0.3, "missing_grace": 0.2}
+            with pytest.raises(AirflowRescheduleException):
+                waiter.wait(depends_on, **arguments)
+            time.sleep(0.35)
+            with pytest.raises(error):
+                waiter.wait(depends_on, **arguments)
+
+
+def test_retry_begins_anew(server: StateServer, healthy: Any) -> None:
+    """The next try, or one after a clear, is a wait of its own: another deadline, another latest run."""
+    waiter = Waiter(server)
+    server.add_run(run_id="r1", logical_date=NOW, tasks={"a": "running"})
+    latest = TaskDependency(dag_id="sales", run="latest", task_ids=["a"])
+    with healthy(200, UNHEALTHY):
+        rescheduled(waiter, latest)
+        server.add_run(run_id="r2", logical_date=NOW + DAY, tasks={"a": "success"})
+        waiter.ti.try_number += 1
+        assert run_of(waiter.run(waiter.operator(latest, fallback="reschedule"))) == "r2"
+
+
+def test_triggerer_comes_back(server: StateServer, healthy: Any) -> None:
+    """A task that was rescheduled defers as soon as there is a triggerer again."""
+    waiter = Waiter(server)
+    server.add_run(tasks={"a": "running"})
+    with healthy(200, UNHEALTHY):
+        rescheduled(waiter, on("r1", "a"))
+    server.before(4, lambda: server.set_tasks({"a": "failed"}))
+    with healthy(200, HEALTHY), pytest.raises(JobFailed):
+        waiter.run(waiter.operator(on("r1", "a"), fallback="reschedule"))
+    assert waiter.deferrals == 1
