@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_decorator_factory
@@ -61,12 +63,25 @@ class DependencyWaitDecoratedOperator(DecoratedOperator, DependencyWaitOperator)
             async def reading() -> Any:
                 return await read_output(await service_of(job, worker.services), job, run_id, task_id)
 
-            return worker.run(self._keep_trying(reading, f"Reading what {task_id} of {job.dag_id} has returned"))
+            what = f"Reading what {task_id} of {job.dag_id} has returned"
+            return outside_loops(lambda: worker.run(self._keep_trying(reading, what)))
 
         given = {name: value for name, value in self.op_kwargs.items() if name != "output" or value is not None}
-        kwargs = self.determine_kwargs({**context, "output": Outputs(found, read), **given})
+        takes = "output" in list(inspect.signature(self.python_callable).parameters)[: len(self.op_args)]
+        outputs = {} if takes else {"output": Outputs(found, read)}  # it may be given by its place
+        kwargs = self.determine_kwargs({**context, **outputs, **given})
         value = self.python_callable(*self.op_args, **kwargs)
-        return worker.run(value) if inspect.iscoroutine(value) else value
+        return asyncio.run(value) if inspect.iscoroutine(value) else value
+
+
+def outside_loops(call: Callable[[], Any]) -> Any:
+    """Return what a call returns that runs an event loop; from within one, as a coroutine function, in a thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
 
 
 def dependency_wait_task(
