@@ -12,6 +12,8 @@ from ork_provider.job import Job, check_type, describe
 
 LATEST = "latest"
 SUCCESS, END = "success", "end"
+FURTHEST = 100 * 366 * 24 * 3600
+"""Seconds from one logical date to another at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +69,8 @@ class TaskDependency(Job):
 
     def _check(self) -> None:
         """Raise InvalidJob for what makes no sense."""
-        check_type(self.dag_id, str, "dag_id")
-        check_type(self.task_ids, list[str], "task_ids")
-        check_type(self.map_indexes, list[int], "map_indexes")
+        self._check_fields()
         named = [name for name in ("run_id", "logical_date", "date_offset", "run") if getattr(self, name) is not None]
-        if not self.dag_id:
-            raise InvalidJob("dag_id: expected the id of a DAG, got ''.")
         if len(named) > 1:
             raise InvalidJob(f"{' and '.join(named)}: at most one of them may say which run is meant.")
         if self.run not in (None, LATEST):
@@ -87,6 +85,22 @@ class TaskDependency(Job):
             raise InvalidJob(f"wait_for: expected 'success' or 'end', got {describe(self.wait_for)}.")
         for name in ("logical_date", "exists_by"):
             read_date(getattr(self, name), name)
+
+    def _check_fields(self) -> None:
+        """Raise InvalidJob for a field that makes no sense by itself."""
+        check_type(self.dag_id, str, "dag_id")
+        check_type(self.task_ids, list[str], "task_ids")
+        check_type(self.map_indexes, list[int], "map_indexes")
+        check_type(self.date_offset, float | None, "date_offset")
+        for name in ("run_id", "task_group_id", "conn_id"):
+            check_type(getattr(self, name), str | None, name)
+        if not self.dag_id:
+            raise InvalidJob("dag_id: expected the id of a DAG, got ''.")
+        empty = [name for name in ("run_id", "task_group_id", "conn_id") if getattr(self, name) == ""]
+        if empty or "" in self.task_ids:  # a template that has come to nothing must not mean another run
+            raise InvalidJob(f"{[*empty, 'task_ids'][0]}: expected a text that is not empty, got ''.")
+        if not abs(self.date_offset or 0.0) <= FURTHEST:
+            raise InvalidJob(f"date_offset: expected seconds up to {FURTHEST}, got {describe(self.date_offset)}.")
 
     @property
     def remote_id(self) -> str:

@@ -151,13 +151,20 @@ class DependencyWaitOperator(WaitOperator):
         if isinstance(value, str) and value:
             job = TaskDependency(dag_id=ti.dag_id, run_id=ti.run_id, task_ids=[value])
         elif isinstance(value, Mapping):
-            job = cast("TaskDependency", TaskDependency.from_dict(value, f"{self}.{where}"))
+            job = self._read_dict(value, f"{self}.{where}")
         elif isinstance(value, TaskDependency):
             job = value
         else:
             expected = "a TaskDependency, its dict or the id of a task of this DAG run"
             raise InvalidJob(f"{self}.{where}: expected {expected}, got {describe(value)}.")
         return self._name_run(job, where, context)
+
+    @staticmethod
+    def _read_dict(value: Mapping[str, Any], where: str) -> TaskDependency:
+        try:
+            return cast("TaskDependency", TaskDependency.from_dict(value, where))
+        except InvalidJob as exc:
+            raise exc if where in str(exc) else InvalidJob(f"{where}: {exc}") from None
 
     def _check_not_itself(self, job: TaskDependency, where: str, context: Context) -> None:
         """Raise InvalidJob for a wait that cannot end."""

@@ -232,7 +232,18 @@ def test_a_text_is_a_task(waiter: Waiter) -> None:
     assert [one["dag_id"] for one in result["dependencies"]] == ["reports", "sales"]
 
 
-@pytest.mark.parametrize("bad", [7, [""], [None], [["a"]], {"task_ids": ["a"]}, [{"dag_id": "sales", "task_ids": "a"}]])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        7,
+        [""],
+        [None],
+        [["a"]],
+        {"task_ids": ["a"]},
+        [{"dag_id": "sales", "task_ids": "a"}],
+        {"dag_id": "sales", "run_id": ""},
+    ],
+)
 def test_what_is_no_dependency(waiter: Waiter, bad: Any) -> None:
     """What came out of a template or an XCom and is no dependency is named by its place."""
     with pytest.raises(InvalidJob, match=r"depends_on\[0\]"):
