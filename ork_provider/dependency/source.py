@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from ork_provider.dependency.job import read_date
 from ork_provider.dependency.status import Instance, States
-from ork_provider.errors import BadRequest, NotFound
+from ork_provider.errors import BadRequest, NotFound, TryAgain
+from ork_provider.job import show
 from ork_provider.supervisor import ask_airflow
 
 RunStates = Mapping[str, States]
@@ -98,7 +99,10 @@ class Supervisor(Source):
             answer = await ask_airflow(GetDagRunState(dag_id=dag_id, run_id=run_id))
         except NotFound:
             return {}
-        state = str(getattr(answer.state, "value", answer.state))
+        state = getattr(answer, "state", None)
+        if state is None:
+            raise _odd("GetDagRunState", answer)
+        state = str(getattr(state, "value", state))
         return {run_id: state if state in ENDED else "running"}
 
     async def existing(self, dag_id: str, run_ids: Collection[str]) -> set[str]:
@@ -112,10 +116,8 @@ class Supervisor(Source):
     async def _count(self, dag_id: str, run_ids: Collection[str], states: list[str] | None = None) -> int:
         from airflow.sdk.execution_time.comms import GetDRCount
 
-        counts = [
-            (await ask_airflow(GetDRCount(dag_id=dag_id, run_ids=some, states=states))).count for some in cut(run_ids)
-        ]
-        return sum(map(int, counts))
+        asked = [GetDRCount(dag_id=dag_id, run_ids=some, states=states) for some in cut(run_ids)]
+        return sum([await ask_for_count(one) for one in asked])
 
     async def task_states(self, dag_id: str, run_ids: Collection[str], task_ids: Collection[str]) -> RunStates:
         """See Source; one request, unless the name of a task may be taken for an instance of another."""
@@ -152,11 +154,8 @@ class Supervisor(Source):
     async def _count_instances(self, dag_id: str, run_ids: Collection[str], group_id: str | None) -> int:
         from airflow.sdk.execution_time.comms import GetTICount
 
-        counts = [
-            (await ask_airflow(GetTICount(dag_id=dag_id, run_ids=some, task_group_id=group_id))).count
-            for some in cut(run_ids)
-        ]
-        return sum(map(int, counts))
+        asked = [GetTICount(dag_id=dag_id, run_ids=some, task_group_id=group_id) for some in cut(run_ids)]
+        return sum([await ask_for_count(one) for one in asked])
 
     async def _real_tasks(self, dag_id: str, run_ids: Collection[str], names: Collection[str]) -> set[str]:
         """Return which of the names are those of tasks themselves, not of their instances."""
@@ -178,8 +177,8 @@ class Supervisor(Source):
         found: dict[str, dict[str, str | None]] = {}
         for runs in cut(run_ids):
             for tasks in [None] if task_ids is None else cut(task_ids):
-                answer = await ask_airflow(GetTaskStates(dag_id=dag_id, run_ids=runs, task_ids=tasks, **which))
-                for run_id, states in answer.task_states.items():
+                asked = GetTaskStates(dag_id=dag_id, run_ids=runs, task_ids=tasks, **which)
+                for run_id, states in (await ask_for_states(asked)).items():
                     found.setdefault(run_id, {}).update(states)
         return found
 
@@ -190,11 +189,10 @@ class Supervisor(Source):
         found = {}
         for some in cut(dates):
             times = {date: _time(date) for date in some}
-            answer = await ask_airflow(GetDRCount(dag_id=dag_id, logical_dates=list(times.values())))
-            for date, at in times.items() if answer.count else ():
-                told = await ask_airflow(GetTaskStates(dag_id=dag_id, logical_dates=[at]))
-                if told.task_states:
-                    found[date] = max(told.task_states)
+            count = await ask_for_count(GetDRCount(dag_id=dag_id, logical_dates=list(times.values())))
+            for date, at in times.items() if count else ():
+                if runs := await ask_for_states(GetTaskStates(dag_id=dag_id, logical_dates=[at])):
+                    found[date] = max(runs)
         return found
 
     async def latest_run(self, dag_id: str) -> str | None:
@@ -212,14 +210,13 @@ class Supervisor(Source):
     async def _all_runs(self, dag_id: str) -> Collection[str]:
         from airflow.sdk.execution_time.comms import GetDRCount, GetTaskStates
 
-        count = int((await ask_airflow(GetDRCount(dag_id=dag_id))).count)
+        count = await ask_for_count(GetDRCount(dag_id=dag_id))
         if count > COUNTABLE:
             raise BadRequest(
                 f"DAG {dag_id} has {count} runs, none with a logical date, so that Airflow does not say which is the "
                 "latest; name it by run_id."
             )
-        told: Mapping[str, Any] = (await ask_airflow(GetTaskStates(dag_id=dag_id))).task_states if count else {}
-        return told.keys()
+        return (await ask_for_states(GetTaskStates(dag_id=dag_id))).keys() if count else ()
 
     async def has_dag(self, dag_id: str) -> bool:
         """See Source."""
@@ -239,6 +236,26 @@ class Supervisor(Source):
         return XCom.get_one(
             key=BaseXCom.XCOM_RETURN_KEY, dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index
         )
+
+
+async def ask_for_count(message: Any) -> int:
+    """Return how many Airflow has counted."""
+    count = getattr(answer := await ask_airflow(message), "count", None)
+    if not isinstance(count, int):
+        raise _odd(type(message).__name__, answer)
+    return count
+
+
+async def ask_for_states(message: Any) -> Mapping[str, Mapping[str, str | None]]:
+    """Return the states that Airflow tells, by run and by what it calls an instance."""
+    states = getattr(answer := await ask_airflow(message), "task_states", None)
+    if not isinstance(states, Mapping):
+        raise _odd(type(message).__name__, answer)
+    return states
+
+
+def _odd(asked: str, answer: object) -> TryAgain:
+    return TryAgain(f"Airflow's answer to {asked} is none: {show(answer)}")
 
 
 def apart(task_ids: Iterable[str]) -> list[list[str]]:

@@ -1,0 +1,224 @@
+"""How often Airflow is asked, however many wait; and what trouble of its own does to those who wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import DRCount, ErrorResponse, TaskStatesResult
+
+from ork_provider.dependency import DependencyWaitTrigger, TaskDependency
+from ork_provider.testing import TriggerResult, run_trigger
+from tests.support.dependency import on
+from tests.support.state_server import NOW, StateServer, serve_states
+
+TICK = 0.5
+
+
+@pytest.fixture
+def server() -> Iterator[StateServer]:
+    with serve_states() as server:
+        yield server
+
+
+def trigger(dependency: TaskDependency, **more: Any) -> DependencyWaitTrigger:
+    return DependencyWaitTrigger(**{"jobs": [dependency.to_dict()], "poll_interval": TICK, **more})
+
+
+def soon(seconds: float) -> str:
+    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).isoformat()
+
+
+async def wait_all(
+    server: StateServer, dependencies: Sequence[TaskDependency], *, ticks: int = 3
+) -> tuple[list[TriggerResult], Counter[str], int]:
+    """Wait in one loop; return the results, the requests of some ticks in the midst by kind, and how many ticks."""
+    loop = asyncio.get_running_loop()
+    waiting = [asyncio.create_task(run_trigger(trigger(one), ti=None, answers=server.answers)) for one in dependencies]
+    while not server.count() >= 1:  # noqa: ASYNC110 - the server's own thread tells nobody
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(2 * TICK)  # all have begun
+    first, began = server.count(), loop.time()
+    await asyncio.sleep(ticks * TICK)
+    asked = Counter(type(msg).__name__ for msg in server.messages[first:])
+    took = int((loop.time() - began) / TICK) + 1
+    for run_id, dag_id in {(one.run_id, one.dag_id) for one in dependencies}:
+        if run_id and "missing" not in run_id:
+            server.set_run("success", dag_id, run_id)
+            server.set_tasks({"a": "success"}, dag_id, run_id)
+    results = await asyncio.gather(*waiting)
+    return results, asked, took
+
+
+def add(server: StateServer, dags: int, runs: int) -> list[tuple[str, str]]:
+    """Store DAGs with runs; return their ids."""
+    found = [(f"dag{i}", f"r{j}") for i in range(dags) for j in range(runs)]
+    for dag_id, run_id in found:
+        server.add_run(dag_id, run_id, tasks={"a": "running"})
+    return found
+
+
+def ends(results: Sequence[TriggerResult]) -> Counter[str]:
+    return Counter(result.payload["status"] for result in results)
+
+
+@pytest.mark.parametrize(("dags", "runs", "most"), [(1, 20, 1), (20, 1, 20)], ids=["one DAG", "20 DAGs"])
+@pytest.mark.parametrize("task_ids", [[], ["a"]], ids=["runs", "tasks"])
+async def test_two_hundred(server: StateServer, dags: int, runs: int, most: int, task_ids: list[str]) -> None:
+    """Two hundred who wait for twenty runs ask once for each DAG in a tick."""
+    found = add(server, dags, runs)
+    wanted = [on(run_id, *task_ids, dag_id=dag_id) for dag_id, run_id in found * 10]
+    results, asked, ticks = await wait_all(server, wanted)
+    assert ends(results) == {"success": 200}
+    assert asked.total() <= most * ticks
+    assert set(asked) == {"GetTaskStates" if task_ids else "GetDRCount"}
+
+
+async def test_mixed(server: StateServer) -> None:
+    """Runs, tasks and other tasks of one DAG cost one request each in a tick, a missing run two more."""
+    found = add(server, 1, 10)
+    for _, run_id in found:
+        server.add_tasks({"b": "success", ("m", 0): "success"}, "dag0", run_id)
+    wanted = [
+        on(run_id, *tasks, dag_id=dag_id) for dag_id, run_id in found for tasks in ((), ("a",), ("a", "b"), ("a", "m"))
+    ]
+    late = [
+        on("missing", dag_id="dag0", exists_by=soon(4 * TICK)),
+        on("missing", "a", dag_id="dag0", exists_by=soon(4 * TICK)),
+    ]
+    results, asked, ticks = await wait_all(server, [*wanted, *late])
+    assert ends(results) == {"success": 40, "failed": 2}
+    assert asked.total() <= 4 * ticks
+
+
+async def test_dates(server: StateServer) -> None:
+    """Those who wait for runs of dates that have not come cost one request in a tick, all together."""
+    server.add_dag("dag0")
+    dates = [(NOW + timedelta(days=i)).isoformat() for i in range(20)]
+    wanted = [TaskDependency(dag_id="dag0", logical_date=date, exists_by=soon(6 * TICK)) for date in dates]
+    results, asked, ticks = await wait_all(server, wanted)
+    assert ends(results) == {"failed": 20}
+    assert asked.total() <= ticks
+
+
+async def test_ends_one_after_the_other(server: StateServer) -> None:
+    """A run that ends is found among those that go on in few requests, and the others wait on."""
+    found = add(server, 1, 16)
+    waiting = {
+        run_id: asyncio.create_task(
+            run_trigger(trigger(on(run_id, dag_id=dag_id), poll_interval=0.1), answers=server.answers)
+        )
+        for dag_id, run_id in found
+    }
+    await asyncio.sleep(0.5)
+    for _, run_id in found[:3]:
+        before = server.count()
+        server.set_run("failed" if run_id == "r1" else "success", "dag0", run_id)
+        result = await waiting.pop(run_id)
+        assert result.payload["status"] == ("failed" if run_id == "r1" else "success")
+        looks = server.count("GetDagRunState")
+        assert looks <= 3 * 2
+        assert server.count() - before <= 30
+    assert not any(task.done() for task in waiting.values())
+    for task in waiting.values():
+        task.cancel()
+    await asyncio.gather(*waiting.values(), return_exceptions=True)
+
+
+async def test_restarted_trigger(server: StateServer) -> None:
+    """A trigger that is moved to another triggerer goes on as if it had not, the others undisturbed."""
+    server.add_run("dag0", "r0", tasks={"a": "running"})
+    moved, stays = (trigger(on("r0", "a", dag_id="dag0"), poll_interval=0.05) for _ in range(2))
+    other = asyncio.create_task(run_trigger(stays, answers=server.answers))
+    for _ in range(2):
+        result = await run_trigger(moved, answers=server.answers, cancel_after=0.2)
+        assert not result.events
+    server.set_tasks({"a": "success"}, "dag0", "r0")
+    results = [await other, await run_trigger(moved, answers=server.answers)]
+    assert ends(results) == {"success": 2}
+
+
+async def test_kill(server: StateServer) -> None:
+    """A deferred task that a user kills cancels nothing: what it waits for is not its own."""
+    server.add_run("dag0", "r0", tasks={"a": "running"})
+    ours = trigger(on("r0", "a", dag_id="dag0"), poll_interval=0.05, cancel_on_kill=False)
+    result = await run_trigger(ours, answers=server.answers, kill_after=0.2)
+    assert result.killed
+    assert set(Counter(type(msg).__name__ for msg in result.messages)) == {"GetTaskStates"}
+
+
+# Trouble -----------------------------------------------------------------------------------------
+
+
+def refused(_: Any) -> AirflowRuntimeError:
+    """Say what a supervisor says whose API server is not there."""
+    detail = {"status_code": None, "message": "[Errno 111] Connection refused", "exception_type": "ConnectError"}
+    return AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
+
+
+async def test_supervisor_fails(server: StateServer) -> None:
+    """An API server that is away for some time delays those who wait, and they do not ask the more for it."""
+    found = add(server, 1, 10)
+    waiting = [
+        asyncio.create_task(
+            run_trigger(trigger(on(run_id, "a", dag_id=dag_id), poll_interval=0.2), answers=server.answers)
+        )
+        for dag_id, run_id in found * 4
+    ]
+    await asyncio.sleep(0.6)
+    before, server.fault = server.count(), refused
+    await asyncio.sleep(1.5)
+    assert 1 <= server.count() - before <= 10
+    for _, run_id in found:
+        server.set_tasks({"a": "success"}, "dag0", run_id)
+    server.fault = lambda msg: None
+    assert ends(await asyncio.gather(*waiting)) == {"success": 40}
+
+
+async def test_supervisor_fails_for_good(server: StateServer) -> None:
+    """When the error budget is spent, the task fails and says what Airflow said; it is neither lost nor complete."""
+    server.add_run("dag0", "r0", tasks={"a": "success"})
+    server.fault = refused
+    result = await run_trigger(
+        trigger(on("r0", "a", dag_id="dag0"), poll_interval=0.05, error_budget=0.5), answers=server.answers
+    )
+    assert result.payload["status"] == "error"
+    assert "Connection refused" in result.payload["message"]
+
+
+async def test_odd_answers(server: StateServer) -> None:
+    """An answer of another shape is trouble that may pass."""
+    server.add_run("dag0", "r0", tasks={"a": "success"}, state="success")
+    odd: list[Any] = []
+
+    def answers(msg: Any) -> Any:
+        return odd.pop() if odd else server.answers(msg)
+
+    for task_ids in (["a"], []):
+        odd = [
+            "?",
+            7,
+            {},
+            {"task_states": None},
+            TaskStatesResult(task_states={}) if not task_ids else DRCount(count=3),
+        ]
+        result = await run_trigger(trigger(on("r0", *task_ids, dag_id="dag0"), poll_interval=0.05), answers=answers)
+        assert (result.payload["status"], odd) == ("success", [])
+
+
+async def test_many_runs_of_one_dag(server: StateServer) -> None:
+    """More runs than a URL can name are asked for all the same."""
+    run_ids = [f"scheduled__2026-11-20T00:00:{i:06d}+00:00" for i in range(1500)]
+    rows: Mapping[str, Any] = {"a": "success"}
+    for run_id in run_ids[:3]:
+        server.add_run("dag0", run_id, tasks=rows, state="success")
+    wanted = [on(run_id, "a", dag_id="dag0", exists_by=soon(0)) for run_id in run_ids]
+    jobs = [one.to_dict() for one in wanted]
+    result = await run_trigger(DependencyWaitTrigger(jobs=jobs, until=3, poll_interval=TICK), answers=server.answers)
+    assert result.payload["status"] == "success"
+    assert max(len(msg.run_ids or ()) for msg in result.messages) < 500
