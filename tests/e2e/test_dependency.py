@@ -40,6 +40,11 @@ class GuardedAirflow(LocalAirflow):
             token = httpx.post(f"{self.url}/auth/token", json=login, trust_env=False).raise_for_status()
             self._http.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
             answer = super()._send(method, path, **request)
+        for _ in range(5):
+            if answer.status_code != 500:
+                break
+            time.sleep(0.5)  # SQLite was locked for too long
+            answer = super()._send(method, path, **request)
         return answer
 
     def rows(self, question: str, *parameters: Any) -> list[Any]:
