@@ -293,10 +293,7 @@ class JobTrigger(BaseTrigger):
         now = self.clock.monotonic()
         if now - max(at, self._watch.started) < PROGRESS_INTERVAL:
             return
-        words = {
-            str(job): {"state": s.remote_state or s.state.value, "message": s.message}
-            for job, s in self._watch.heard.items()
-        }
+        words = self._words()
         if told is None and not status.message and len(self.jobs) == 1:
             self._progress = (at, words)
             return
@@ -308,6 +305,11 @@ class JobTrigger(BaseTrigger):
             await self._push_progress(words)
         finally:
             _pushing.discard(id(self))
+
+    def _words(self) -> dict[str, Any]:
+        """Return what was heard of each job, as ``ork_progress`` has it."""
+        heard = self._watch.heard if self._watch else {}
+        return {str(job): {"state": s.remote_state or s.state.value, "message": s.message} for job, s in heard.items()}
 
     async def _push_progress(self, words: dict[str, Any]) -> None:
         from airflow.sdk.execution_time.comms import SetXCom
