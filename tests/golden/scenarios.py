@@ -17,12 +17,14 @@ from airflow.sdk.bases.operator import ExecutorSafeguard
 
 from ork_provider.bigquery import BigQueryJob
 from ork_provider.decorators import DeferredOperator
+from ork_provider.dependency import DependencyWaitOperator, TaskDependency
 from ork_provider.dqops import DqopsCollectStatisticsOperator, DqopsTableImportOperator, DqopsWaitForJobOperator
 from ork_provider.http import HttpJob, HttpJobSensor
 from ork_provider.job import Job, job_from_dict
 from ork_provider.operator import WaitForJobsOperator
 from ork_provider.testing import Fault
 from tests.contract.kinds import KINDS, Kind
+from tests.support.state_server import StateServer, serve_states
 from tests.support.task import Instance, MemoryStore, Task
 
 NONCE = "0123456789abcdef0123456789abcdef"
@@ -240,12 +242,48 @@ def deferred() -> Iterator[World]:
         yield World(kinds=[bigquery, http], make=partial(DeferredOperator, python_callable=start_both, **ours))
 
 
+@dataclass(kw_only=True)
+class DependencyWorld(World):
+    """Tasks of another DAG run, in Airflow's own state server."""
+
+    server: StateServer
+
+    def __post_init__(self) -> None:
+        self.end = "success"
+        self.server.add_run("stock", "manual__2026-11-20", tasks={("load", 0): "running", ("load", 1): None})
+
+    def let_jobs_fail(self) -> None:
+        self.end = "failed"
+
+    def end_jobs(self) -> None:
+        states = {("load", 0): "success", ("load", 1): self.end}
+        self.server.set_tasks(states, "stock", "manual__2026-11-20")
+
+    def refuse(self) -> None:
+        self.server.fault = lambda msg: RuntimeError("the supervisor does not answer")
+
+
+@contextmanager
+def dependency() -> Iterator[World]:
+    """Yield a task that waits for a mapped task of another DAG run, in this Airflow."""
+    from ork_provider.testing.supervisor import FakeSupervisor
+
+    with serve_states() as server, airflow(), pytest.MonkeyPatch.context() as patch:
+        for name in ("GetTaskStates", "GetDRCount", "GetDagRunState", "GetTICount"):
+            patch.setattr(FakeSupervisor, f"_{name}", lambda _, msg: server.answers(msg), raising=False)
+        wanted = TaskDependency(dag_id="stock", run_id="manual__2026-11-20", task_ids=["load"])
+        often = {"poll_timeout": 0, "poll_interval": 0.05, "reschedule_delay": 0.05, "error_budget": 0.2}
+        make = partial(DependencyWaitOperator, task_id="load", depends_on=[wanted], timeout=3600, **often)
+        yield DependencyWorld(kinds=[], make=make, server=server)
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "bigquery": partial(submitter, "bigquery"),
     "cloud_run": partial(submitter, "cloudrun"),
     "cloud_run_unmarked": unmarked_cloud_run,
     "dataproc": partial(submitter, "dataproc"),
     "dataproc_batch": partial(submitter, "dataproc_batch"),
+    "dependency": dependency,
     "dqops_collect_statistics": partial(dqops, DqopsCollectStatisticsOperator, connection="c"),
     "dqops_import_tables": partial(dqops, DqopsTableImportOperator, connection_name="c", schema_name="s"),
     "dqops_run_checks": partial(submitter, "dqops"),

@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 AT = "2025-01-31T12:00:00+00:00"
 DEADLINE = "2099-01-31T12:00:00+00:00"
 PAST = "2025-01-31T12:00:00+00:00"
-_TIMES = {"at": AT, "deadline": DEADLINE, "not_before": AT}
+_TIMES = {"at": AT, "deadline": DEADLINE, "not_before": AT, "exists_by": DEADLINE}
 _VARYING = {
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?= UTC)": "2025-01-31 12:00:00",
     r"127\.0\.0\.1:\d+": "127.0.0.1:8000",
