@@ -184,7 +184,8 @@ def test_xcoms(file: Path) -> None:
     with world_of(file) as (_, stored):
         for ending, key in (("success", "ork_job"), ("success", "return_value"), ("failed", "ork_job")):
             told = deserialize(stored["xcoms"][ending][key])
-            told = told["dependencies"] if "dependencies" in told else told  # which no task takes for jobs of its own
+            if "dependencies" in told:  # which no task takes for jobs of its own
+                told = told["dependencies"]
             assert [job.remote_id for job in read_jobs(told)] == ids_of(stored)
 
 
