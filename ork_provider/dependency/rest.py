@@ -6,13 +6,14 @@ https://airflow.apache.org/docs/apache-airflow/stable/security/api.html
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from ork_provider.dependency.source import ENDED, RunStates, Source
+from ork_provider.dependency.source import ENDED, FAR, RunStates, Source
 from ork_provider.dependency.status import Instance
 from ork_provider.errors import NotFound, TryAgain
 from ork_provider.http.service import HttpEndpoint
@@ -45,18 +46,21 @@ class RestApi(Source):
         for run_id in run_ids:
             if run_id in running:
                 states[run_id] = "running"
-            elif run := await self._find(_run_path(dag_id, run_id)):
-                states[run_id] = run["state"] if run.get("state") in ENDED else "running"
+            elif (run := await self._find(_run_path(dag_id, run_id))) is not None:
+                states[run_id] = state_of_run(run)
         return states
 
     async def _unfinished(self, dag_id: str) -> set[str]:
         path = f"/dags/{quote(dag_id, safe='')}/dagRuns"
-        runs = await self._get_all(path, "dag_runs", ("state", "running"), ("state", "queued"))
-        return {str(run["dag_run_id"]) for run in runs}
+        try:
+            runs = await self._get_all(path, "dag_runs", ("state", "running"), ("state", "queued"))
+        except NotFound:  # the DAG
+            return set()
+        return {name_of_run(run) for run in runs}
 
     async def existing(self, dag_id: str, run_ids: Collection[str]) -> set[str]:
         """See Source."""
-        return {run_id for run_id in run_ids if await self._find(_run_path(dag_id, run_id))}
+        return {run_id for run_id in run_ids if await self._find(_run_path(dag_id, run_id)) is not None}
 
     async def task_states(self, dag_id: str, run_ids: Collection[str], task_ids: Collection[str]) -> RunStates:
         """See Source."""
@@ -66,9 +70,10 @@ class RestApi(Source):
         while True:
             body = {**which, "page_limit": PAGE, "page_offset": offset, "order_by": "id"}
             page = await self._call("POST", "/dags/~/dagRuns/~/taskInstances/list", json=body)
-            _add(found, page["task_instances"])
-            offset += len(page["task_instances"])
-            if offset >= page["total_entries"] or not page["task_instances"]:
+            instances, total = read_page(page, "task_instances")
+            _add(found, instances)
+            offset += len(instances)
+            if offset >= total or not instances:
                 return found
 
     async def group_states(self, dag_id: str, run_ids: Collection[str], group_id: str | None) -> RunStates | None:
@@ -90,17 +95,19 @@ class RestApi(Source):
         for date in dates:
             exact = (("logical_date_gte", date), ("logical_date_lte", date))
             for run in await self._runs(dag_id, *exact):
-                found[date] = str(run["dag_run_id"])
+                found[date] = name_of_run(run)
         return found
 
     async def first_run(self, dag_id: str) -> str | None:
         """See Source."""
-        return await self.latest_run(dag_id)
+        runs = await self._runs(dag_id, ("order_by", "run_after"))
+        return name_of_run(runs[0]) if runs else None
 
     async def latest_run(self, dag_id: str) -> str | None:
-        """See Source."""
-        runs = await self._runs(dag_id, ("order_by", "-logical_date"))
-        return str(runs[0]["dag_run_id"]) if runs else None
+        """See Source; of runs without a logical date, which some databases sort before others, the last to start."""
+        runs = await self._runs(dag_id, ("logical_date_lte", FAR.isoformat()), ("order_by", "-logical_date"))
+        runs = runs or await self._runs(dag_id, ("order_by", "-run_after"))
+        return name_of_run(runs[0]) if runs else None
 
     async def has_dag(self, dag_id: str) -> bool:
         """See Source."""
@@ -109,7 +116,8 @@ class RestApi(Source):
     async def xcom(self, dag_id: str, run_id: str, task_id: str, index: int) -> Any:
         """Return what a task instance has returned; None if nothing."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id, safe='')}/xcomEntries/return_value"
-        entry = await self._find(path, ("map_index", str(index)), ("deserialize", "false"))
+        as_json = (("deserialize", "false"), ("stringify", "false"))
+        entry = await self._find(path, ("map_index", str(index)), *as_json)
         return None if entry is None else entry.get("value")
 
     async def _runs(self, dag_id: str, *params: tuple[str, str]) -> list[dict[str, Any]]:
@@ -119,8 +127,7 @@ class RestApi(Source):
             )
         except NotFound:  # the DAG
             return []
-        runs: list[dict[str, Any]] = answer["dag_runs"]
-        return runs
+        return read_page(answer, "dag_runs")[0]
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -135,9 +142,9 @@ class RestApi(Source):
         entries: list[dict[str, Any]] = []
         while True:
             paging = (("limit", str(PAGE)), ("offset", str(len(entries))), ("order_by", "id"))
-            page = await self._call("GET", path, params=(*params, *paging))
-            entries += page[key]
-            if len(entries) >= page["total_entries"] or not page[key]:
+            page, total = read_page(await self._call("GET", path, params=(*params, *paging)), key)
+            entries += page
+            if len(entries) >= total or not page:
                 return entries
 
     async def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
@@ -145,7 +152,12 @@ class RestApi(Source):
         asked = Request(
             method=method, url=f"{url}/api/v2{path}", verify=verify, max_body=MAX_BODY, shared=True, **request
         )
-        return read_object(asked, check(asked, await send_as(self._session.door, self._server, asked)).body)
+        signed = await self._server.headers()
+        answer = await send_as(self._session.door, self._server, asked)
+        if answer.status == 403:  # said of a missing permission, and of a token that an older secret has signed
+            await self._server.renew(signed)
+            answer = await send_as(self._session.door, self._server, asked)
+        return read_object(asked, check(asked, answer).body)
 
 
 class Server(HttpEndpoint):
@@ -154,21 +166,24 @@ class Server(HttpEndpoint):
     def __init__(self, session: Session, conn_id: str) -> None:
         super().__init__(session, conn_id)
         self._token: str | None = None
+        self._fetching = asyncio.Lock()
 
     async def headers(self) -> dict[str, str]:
         """See Credentials."""
         conn = await self._session.connection(self._conn_id)
         if conn.login:
-            self._token = self._token or await self._fetch_token(conn.login, conn.password or "")
-            return {"Authorization": f"Bearer {self._token}"}
+            async with self._fetching:
+                self._token = self._token or await self._fetch_token(conn.login, conn.password or "")
+                return {"Authorization": f"Bearer {self._token}"}
         if conn.password:
             return {"Authorization": f"Bearer {conn.password}"}
         return await super().headers()
 
     async def renew(self, stale: Mapping[str, str] | None = None) -> None:
-        """See Credentials."""
-        self._token = None
-        await super().renew(stale)
+        """See Credentials; a token that somebody else has renewed meanwhile stays."""
+        if stale is None or stale.get("Authorization") == f"Bearer {self._token}":
+            self._token = None
+            await super().renew(stale)
 
     async def _fetch_token(self, login: str, password: str) -> str:
         asked = Request(
@@ -195,10 +210,37 @@ def read_object(asked: Request, body: bytes) -> dict[str, Any]:
     return value
 
 
+def read_page(answer: Mapping[str, Any], key: str) -> tuple[list[dict[str, Any]], int]:
+    """Read one page of a list: its entries, and how many there are in all."""
+    entries, total = answer.get(key), answer.get("total_entries")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise TryAgain(f"the answer is not a list of {key}")
+    return entries, total if isinstance(total, int) else len(entries)
+
+
+def name_of_run(run: Mapping[str, Any]) -> str:
+    """Read the id of a run."""
+    run_id = run.get("dag_run_id")
+    if not isinstance(run_id, str):
+        raise TryAgain("the answer is not a DAG run")
+    return run_id
+
+
+def state_of_run(run: Mapping[str, Any]) -> str:
+    """Read the state of a run; ``running`` stands for all that are not over."""
+    state = run.get("state")
+    if not isinstance(state, str):
+        raise TryAgain("the answer is not a DAG run")
+    return state if state in ENDED else "running"
+
+
 def _run_path(dag_id: str, run_id: str) -> str:
     return f"/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}"
 
 
 def _add(found: dict[str, dict[Instance, str | None]], instances: list[dict[str, Any]]) -> None:
     for one in instances:
-        found[str(one["dag_run_id"])][str(one["task_id"]), int(one["map_index"])] = one.get("state")
+        task_id, index, state = one.get("task_id"), one.get("map_index"), one.get("state")
+        if not isinstance(task_id, str) or not isinstance(index, int) or not isinstance(state, str | None):
+            raise TryAgain("the answer is not a task instance")
+        found[name_of_run(one)][task_id, index] = state

@@ -86,7 +86,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedAirflow
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,reader:viewer",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     }
-    with GuardedAirflow(dags, parallelism=2, port=port, env=env) as airflow:
+    airflow = GuardedAirflow(dags, parallelism=2, port=port, env=env)
+    with airflow:
         for name, slots in (("held", 0), ("external_api", 5)):
             airflow._call("POST", "/pools", json={"name": name, "slots": slots})
         yield airflow
