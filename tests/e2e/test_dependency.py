@@ -168,10 +168,10 @@ def test_cleared_restarted_and_without_a_triggerer(airflow: GuardedAirflow) -> N
     until(lambda: len(_reschedules(airflow, fallback)) >= 2)
     assert airflow.task_instance("dependency_patient", run_id, "waits")["state"] == "deferred"
     airflow.set_task_state("dependency_held", held, "load", "success", map_index=1)
+    airflow.launch("triggerer")
     assert airflow.wait("dependency_fallback", fallback) == "success"
     assert airflow.task_instance("dependency_fallback", fallback, "waits")["try_number"] == 1
     assert re.search(r"rescheduled.* poll_count=2", airflow.log("dependency_fallback", fallback, "waits"))
-    airflow.start("triggerer")
     assert airflow.wait("dependency_patient", run_id) == "success"
     assert airflow.rows("SELECT count(*) FROM trigger WHERE classpath LIKE '%DependencyWaitTrigger'") == [(0,)]
 
