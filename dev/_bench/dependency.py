@@ -6,8 +6,9 @@ random order. Noticed after: from when a run's end was in the database to the tr
 database after: until the supervisor had written the event, so that the scheduler could start the waiting task. A wait
 that was not reported so many seconds after the last run (the cap) counts with the seconds until then.
 
-Requests are those that the supervisor took up from triggers. Per tick: the most in any 5 seconds in a row, of the quiet
-time and that in which runs end. The job's heartbeat is due every 5 seconds; at 30 others would take the triggers over.
+Requests are those that the supervisor took up from triggers. A tick is 5 seconds; counted are the ticks from the quiet
+time on, until runs have ended. Of any 5 seconds in a row the most can be more: a look that came late is followed by one
+that does not. The job's heartbeat is due every 5 seconds; at 30 others would take the triggers over.
 
 All look every 5 seconds. ExternalTaskSensor's trigger asks once per look, or, where the sensor has `failed_states`,
 twice; without, it waits for ever for a run that has failed. Ours notice failures, too.
@@ -263,6 +264,7 @@ class Measurement:
         written: dict[int, float] = {number: at for at, number in notes["events"]}
         latencies = sorted(seen.get(number, window.given_up) - at for number, at in due.items())
         asked = [(at, kind) for at, kind in notes["requests"] if window.quiet <= at]
+        counted = [at for at, _ in asked if at <= window.over + DELAY]
         kinds = Counter(kind for at, kind in asked if at <= window.ends)
         seconds = window.ends - window.quiet
         cpu = (record.cpu_until(window.ends) - record.cpu_until(window.quiet)) / seconds
@@ -275,7 +277,8 @@ class Measurement:
             n=self.n,
             samples=len(due),
             requests={kind: count / seconds for kind, count in sorted(kinds.items())},
-            per_tick=most_within(DELAY, [at for at, _ in asked if at <= window.over + DELAY]),
+            per_tick=max(Counter((at - window.quiet) // DELAY for at in counted).values(), default=0),
+            any_tick=most_within(DELAY, counted),
             p50=percentile(latencies, 50),
             p95=percentile(latencies, 95),
             worst=percentile(latencies, 100),
@@ -294,7 +297,7 @@ class Measurement:
             lag=percentile(sorted(record.lags(window.quiet, window.over)), 99),
             load=load,
             others=busy - whole / (window.over - window.quiet),
-            before=Counter(kind for at, kind in notes["requests"] if at < window.quiet),
+            before=dict(Counter(kind for at, kind in notes["requests"] if at < window.quiet)),
             per_second=each_second([at for at, _ in asked], window.quiet),
             latencies=[round(value, 3) for value in latencies],
         )
