@@ -175,8 +175,9 @@ def test_cleared_and_rerun(waiter: Waiter, wanted: Wanted) -> None:
     assert waiter.server.count() >= 15
 
 
-def test_retry_after_the_rerun(waiter: Waiter, wanted: Wanted) -> None:
+def test_retry_after_the_rerun(server: StateServer, wanted: Wanted) -> None:
     """A dependency that has failed, was cleared and has succeeded is a success for the task's next try."""
+    waiter = Waiter(server, "trigger")
     fails(waiter, wanted)
     with pytest.raises(JobFailed):
         waiter.wait(wanted.dependency)
@@ -252,15 +253,17 @@ def test_missing_fails(waiter: Waiter, absent: tuple[TaskDependency, str]) -> No
     assert caught.value.job["stats"]["missing"]
 
 
-def test_missing_is_no_failure_to_skip(waiter: Waiter, absent: tuple[TaskDependency, str]) -> None:
+def test_missing_is_no_failure_to_skip(server: StateServer, absent: tuple[TaskDependency, str]) -> None:
     """on_failed is about what has failed: a name that is wrong is told, whatever it says."""
+    waiter = Waiter(server, "worker")
     for on_failed in ("skip", "continue"):
         with pytest.raises(JobLost):
             waiter.wait(absent[0], missing_grace=0, on_failed=on_failed)
 
 
-def test_missing_waits(waiter: Waiter, absent: tuple[TaskDependency, str]) -> None:
+def test_missing_waits(server: StateServer, absent: tuple[TaskDependency, str]) -> None:
     """if_missing='wait' waits for it, until the deadline if there is one."""
+    waiter = Waiter(server, "trigger")
     with pytest.raises(TimedOut, match="does not exist"):
         waiter.wait(absent[0], if_missing="wait", missing_grace=0, timeout=0.06)
 
@@ -275,9 +278,9 @@ def test_missing_comes(waiter: Waiter, wanted: Wanted, if_missing: str) -> None:
     assert server.count() >= 14
 
 
-def test_deleted_and_made_anew(waiter: Waiter, wanted: Wanted) -> None:
+def test_deleted_and_made_anew(server: StateServer, wanted: Wanted) -> None:
     """A run that is deleted meanwhile is missing, and is found again under its id."""
-    server = waiter.server
+    waiter = Waiter(server, "trigger")
     wanted.store(server, "running", None, None)
     server.before(6, server.remove)
     server.before(9, lambda: server.add_run(tasks=dict.fromkeys(wanted.instances, "running") | wanted.others))

@@ -449,7 +449,6 @@ def test_reschedule_looks_once(server: StateServer, healthy: Any) -> None:
     with healthy(200, UNHEALTHY):
         rescheduled(waiter, on("r1", "a"), poll_timeout=0.05)
         count = server.count()
-        assert count > 2
         rescheduled(waiter, on("r1", "a"), poll_timeout=60)
         assert server.count() == count + 1
 

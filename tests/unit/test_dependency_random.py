@@ -81,7 +81,7 @@ def adds_up(status: DependencyStatus, there: Mapping[Any, str | None]) -> None:
     assert status.failed == sum(state in FAILED for state in there.values())
 
 
-@fuzz(12)
+@fuzz(8)
 @given(lives=lives, end=st.booleans())
 def test_lives(server: StateServer, lives: list[dict[Any, str | None]], end: bool) -> None:
     """After each change one look says of each dependency exactly what is true, whatever was true before."""
@@ -103,7 +103,7 @@ def test_lives(server: StateServer, lives: list[dict[Any, str | None]], end: boo
                 adds_up(status, chosen(which, states)[0])
 
 
-@fuzz(40)
+@fuzz(25)
 @given(
     changes=st.lists(st.sampled_from(["queued", "running", "success", "failed", "gone"]), max_size=6), end=st.booleans()
 )
