@@ -34,18 +34,20 @@ class GuardedAirflow(LocalAirflow):
     """An Airflow that wants a token, which is good for a few seconds only."""
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        answer = super()._send(method, path, **request)
-        if answer.status_code == 401:
-            login = {"username": "admin", "password": PASSWORDS["admin"]}
-            token = httpx.post(f"{self.url}/auth/token", json=login, trust_env=False).raise_for_status()
-            self._http.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+        for _ in range(8):
             answer = super()._send(method, path, **request)
-        for _ in range(5):
-            if answer.status_code != 500:
+            if answer.status_code == 401:
+                self._http.headers["Authorization"] = f"Bearer {self._new_token()}"
+            elif answer.status_code == 500:
+                time.sleep(0.5)  # SQLite was locked for too long
+            else:
                 break
-            time.sleep(0.5)  # SQLite was locked for too long
-            answer = super()._send(method, path, **request)
         return answer
+
+    def _new_token(self) -> str:
+        login = {"username": "admin", "password": PASSWORDS["admin"]}
+        answer = httpx.post(f"{self.url}/auth/token", json=login, trust_env=False)
+        return str(answer.raise_for_status().json()["access_token"])
 
     def rows(self, question: str, *parameters: Any) -> list[Any]:
         """Ask the database."""
