@@ -51,6 +51,9 @@ class Listing(Shared):
     interval: ClassVar[float] = 0.0
     """Least seconds between two lists, if that is more than the hub's own; a waiter may always ask for less."""
 
+    limit: ClassVar[float] = 0.0
+    """Seconds that one list may take, if that is more than the hub's own limit."""
+
     least: ClassVar[int] = 1
     """Fewest waiting jobs for which it pays to list."""
 

@@ -41,6 +41,7 @@ class DagPoll(Listing):
     """
 
     interval = float("inf")  # only as often as those who wait want it
+    limit = 60.0  # many requests one after the other, of which a busy supervisor may take seconds for each
 
     def __init__(self, source: Source, where: Hashable, dag_id: str) -> None:
         self._source = source

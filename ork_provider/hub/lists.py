@@ -70,10 +70,11 @@ class ListScope(Scope):
                 await self._rest(began)
 
     async def _look(self) -> dict[Hashable, Any]:
+        limit = max(self.rules.look_limit, self.listing.limit)
         try:
-            return await limited(self.listing.look(self.seats.keys()), self.rules.look_limit, self.clock)
+            return await limited(self.listing.look(self.seats.keys()), limit, self.clock)
         except TooLate as exc:
-            raise TryAgain(f"no whole list in {self.rules.look_limit:g} s") from exc
+            raise TryAgain(f"no whole list in {limit:g} s") from exc
 
     async def _rest(self, began: float) -> None:
         """Wait until the next list is due; sooner for a newcomer, but never without a pause."""

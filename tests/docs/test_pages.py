@@ -90,7 +90,9 @@ def _check_command(words: list[str]) -> None:
 def _options_of(script: str) -> set[str]:
     read_by = {"./dev/test": ["dev/checks.py", "tests/chaos/conftest.py"]}
     sources = [ROOT / name for name in read_by.get(script, [f"{script}.py"])]
-    return {found for source in sources if source.exists() for found in re.findall(r'"(--[a-z-]+)"', source.read_text())}
+    return {
+        found for source in sources if source.exists() for found in re.findall(r'"(--[a-z-]+)"', source.read_text())
+    }
 
 
 def _dag_files() -> list[str]:
