@@ -278,12 +278,12 @@ class DependencyWaitOperator(WaitOperator):
         stored = Store(context, self.log, Handover).load()
         return stored if stored is not None and stored.max_tries == context["ti"].try_number else None
 
-    def _defer(self, context: Context, jobs: Sequence[Job], deadline: datetime | None) -> None:
+    def _defer(self, context: Context, jobs: Sequence[Job], deadline: datetime | None, asks: int) -> None:
         if self.fallback is not None and not has_triggerer(self.log):
             if self.fallback == "fail":
                 raise JobError("No triggerer is alive to wait in (fallback='fail'). Start one: airflow triggerer.")
             self._reschedule(context)
-        super()._defer(context, jobs, deadline)
+        super()._defer(context, jobs, deadline, asks)
 
     def _reschedule(self, context: Context) -> None:
         """Have Airflow start this task anew later: the worker is free meanwhile, as with a deferral.

@@ -149,7 +149,7 @@ class WaitOperator(CheckedOperator):
         outcome = self._wait(jobs, watch, worker)
         if outcome.verdict == TIMEOUT and not _passed(deadline, self.clock):
             if self.deferrable:
-                self._defer(context, jobs, deadline)
+                self._defer(context, jobs, deadline, watch.asks)
             policy = Policy(poll_interval=self.wait_interval, error_budget=self.error_budget)
             watch = self._new_watch(deadline, policy, worker)
             outcome = self._wait(jobs, watch, worker)
@@ -187,7 +187,7 @@ class WaitOperator(CheckedOperator):
         if self.job_link:
             ti.xcom_push(key=ConsoleLink().xcom_key, value=self.job_link)
 
-    def _defer(self, context: Context, jobs: Sequence[Job], deadline: datetime | None) -> None:
+    def _defer(self, context: Context, jobs: Sequence[Job], deadline: datetime | None, asks: int) -> None:
         metrics.count("deferred", metrics.tags_of((job.kind for job in jobs), context["ti"]))
         now = self.clock.now()
         trigger = self.trigger_class(
@@ -204,7 +204,8 @@ class WaitOperator(CheckedOperator):
             **self.connections,
         )
         net = max(deadline - now, timedelta(0)) + DEFER_GRACE if deadline else None
-        self.log.info("Deferring; the triggerer waits for %s", ", ".join(map(str, jobs[:5])))
+        said = {"task": self.task_id, "poll_count": asks, "reschedule_delay": self.wait_interval}
+        self.log.info("Deferring; the triggerer waits for %s", ", ".join(map(str, jobs[:5])), **said)
         self.defer(trigger=trigger, method_name="execute_complete", kwargs=dict(self.carried) or None, timeout=net)
 
     def _for_trigger(self, job: Job) -> dict[str, Any]:
