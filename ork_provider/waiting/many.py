@@ -75,7 +75,7 @@ async def wait(jobs: Sequence[Job], watch: Watch, *, until: Until = "all", fail_
                 ended[running.pop(task)] = task.result()
             if _enough(ended.values(), need, fail_fast):
                 break
-    return _sum_up(jobs, watch, ended, need)
+    return _sum_up(jobs, watch, ended, need, fail_fast=fail_fast)
 
 
 async def _follow(job: Job, watch: Watch) -> JobStatus | Exception:
@@ -111,11 +111,20 @@ def _late(result: object) -> bool:
     return isinstance(result, DeadlinePassed)
 
 
-def _sum_up(jobs: Sequence[Job], watch: Watch, ended: dict[int, JobStatus | Exception], need: int) -> Outcome:
+def _sum_up(
+    jobs: Sequence[Job],
+    watch: Watch,
+    ended: dict[int, JobStatus | Exception],
+    need: int,
+    *,
+    fail_fast: bool = False,
+) -> Outcome:
     statuses = [_last_word(job, watch, ended.get(i)) for i, job in enumerate(jobs)]
     errors = [r for r in ended.values() if isinstance(r, OrkError)]
     if sum(map(_good, ended.values())) >= need:
         verdict = SUCCESS
+    elif fail_fast and any(isinstance(result, JobStatus) and not _good(result) for result in ended.values()):
+        verdict = FAILED  # and not too late, though another one is
     elif any(map(_late, ended.values())):
         verdict = TIMEOUT
     else:

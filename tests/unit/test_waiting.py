@@ -342,6 +342,12 @@ async def test_success_at_the_deadline_counts_for_the_others() -> None:
     assert (await run(deadline=10, a=GOOD, b=RUN).wait(until="any")).verdict == "success"
 
 
+@pytest.mark.parametrize(("fail_fast", "verdict"), [(True, "failed"), (False, "timeout")])
+async def test_failure_at_the_deadline(fail_fast: bool, verdict: str) -> None:
+    """With fail_fast a failure that is seen at the deadline is what has happened; without it the others are late."""
+    assert (await run(deadline=0, a=BAD, b=RUN).wait(fail_fast=fail_fast)).verdict == verdict
+
+
 # Many jobs ---------------------------------------------------------------------------------------
 
 
