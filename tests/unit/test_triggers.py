@@ -210,9 +210,14 @@ async def test_retry_after_is_honoured(kind: Kind) -> None:
 async def test_service_that_restarts(kind: Kind) -> None:
     """A service that is gone for a while and comes back is asked until it does."""
     job = kind.start(20)
+
+    def restart() -> None:
+        kind.fake.stop()
+        time.sleep(0.5)
+        kind.fake.start()
+
     loop = asyncio.get_running_loop()
-    loop.call_later(0.3, lambda: loop.run_in_executor(None, kind.fake.stop))
-    loop.call_later(0.8, lambda: loop.run_in_executor(None, kind.fake.start))
+    loop.call_later(0.3, lambda: loop.run_in_executor(None, restart))
     assert (await kind.run(job)).payload["status"] == "success"
 
 
