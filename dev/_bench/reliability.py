@@ -245,6 +245,7 @@ def report(rows: list[Row], seconds: float) -> None:
     console.print(
         "Doubled: tasks with two jobs at the same time; left running: after all tasks had ended; cancelled in error: "
         "though nobody had asked. Counts of tasks. Cancels from Google's triggers cannot reach the fake, as gcloud-aio "
-        "reads BIGQUERY_EMULATOR_HOST without a scheme, google-cloud-bigquery with one: their rows of users say nothing."
+        "reads BIGQUERY_EMULATOR_HOST without a scheme and google-cloud-bigquery with one: what users do to them "
+        "says nothing."
     )
     console.print(", ".join(f"{name} {value}" for name, value in machine().items()) + f"; {seconds:.0f} s in all")
