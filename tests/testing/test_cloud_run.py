@@ -261,7 +261,8 @@ def log_of(execution: FakeExecution) -> Path:
 def test_command_gets_the_environment_and_arguments_of_a_task() -> None:
     """Each task runs the command with Cloud Run's own variables, the overrides' and their arguments."""
     said = "e['CLOUD_RUN_TASK_INDEX'], e['CLOUD_RUN_TASK_COUNT'], e['DAY'], *sys.argv[1:]"
-    code = f"import os, sys; e = os.environ; print({said})"
+    # One write for a line: the tasks share the log, and print() makes several where output is unbuffered.
+    code = f"import os, sys; e = os.environ; sys.stdout.write(' '.join([{said}]) + '\\n')"
     with served(code) as server:
         overrides = [{"args": ["a", "b c"], "env": [{"name": "DAY", "value": "monday"}]}]
         execution = started(server, taskCount=2, containerOverrides=overrides)
