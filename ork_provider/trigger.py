@@ -26,7 +26,7 @@ from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand, describe,
 from ork_provider.portable import portable
 from ork_provider.service import CONNECTIONS, Services
 from ork_provider.session import shared_session
-from ork_provider.supervisor import ask_supervisor
+from ork_provider.supervisor import ask_supervisor, wake_supervisor
 from ork_provider.waiting import ERROR, TIMEOUT, Clock, Journal, Policy, SystemClock, Watch, needed, policy_of, wait
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ KILL_BUDGET = 27.0
 """Seconds that ``on_kill`` may take; Airflow gives it 30."""
 
 KILL_QUESTION = 18.0
-"""Seconds of them that Airflow may take to say whether the task was killed: a triggerer that has just started
-takes 4 to answer its first question, on a busy machine longer."""
+"""Seconds of them that Airflow may take to say whether the task was killed; a triggerer's first answer takes longer
+on a busy machine, which is why it is woken at the start."""
 
 PROGRESS_INTERVAL = 30.0
 """Least seconds between two ``ork_progress`` XComs: each costs the triggerer's one channel 10 ms."""
@@ -130,6 +130,8 @@ class JobTrigger(BaseTrigger):
             await self._hold()
             yield new_event(self._error(f"Trigger argument {exc}"))
             return
+        if self.cancel_on_kill and self.task_instance is not None:
+            wake_supervisor(self._ask_state)
         async with shared_session() as session:
             event = await self._wait(plan, session)
         await self._hold()
@@ -267,18 +269,23 @@ class JobTrigger(BaseTrigger):
             return True
         return state == "deferred"
 
-    async def _task_state(self) -> str | None:
+    def _ask_state(self) -> Any:
+        """Return the request for the state of the own task."""
         from airflow.sdk.execution_time.comms import GetTaskStates
 
         ti: Any = self.task_instance
         map_index = getattr(ti, "map_index", -1)
         if map_index is None:
             map_index = -1
-        question = GetTaskStates(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=map_index)
+        return GetTaskStates(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=map_index)
+
+    async def _task_state(self) -> str | None:
+        ti: Any = self.task_instance
+        question = self._ask_state()
         answer = await ask_supervisor(question, KILL_QUESTION)
         states = answer.task_states.get(ti.run_id, {})
         # Airflow names a mapped instance "<task_id>_<map_index>" in this answer.
-        name = ti.task_id if map_index < 0 else f"{ti.task_id}_{map_index}"
+        name = ti.task_id if question.map_index < 0 else f"{ti.task_id}_{question.map_index}"
         state = states.get(name)
         return None if state is None else str(getattr(state, "value", state))
 

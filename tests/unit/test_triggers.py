@@ -477,7 +477,7 @@ async def test_kill_or_move(kind: Kind, map_index: int, name: str, state: str, c
 
     ti = task_instance(map_index=map_index)
     await kind.run(kind.start(NEVER), kill_after=0.25, ti=ti, answers=answer)
-    assert seen == [(["task"], ["run"], map_index)]
+    assert seen == [(["task"], ["run"], map_index)] * 2  # once at the start, to wake the supervisor
     assert kind.cancels == cancels
 
 
@@ -521,6 +521,14 @@ async def test_shutdown_cancels_nothing(kind: Kind) -> None:
     result = await kind.run(kind.start(NEVER), cancel_after=0.25)
     assert isinstance(result.error, asyncio.CancelledError)
     assert (result.killed, result.events, kind.cancels, len(kind.fake.live())) == (False, [], 0, 1)
+
+
+@pytest.mark.parametrize(("more", "questions"), [({}, 1), ({"ti": None}, 0)])
+async def test_supervisor_is_woken(kind: Kind, more: dict[str, Any], questions: int) -> None:
+    """What a kill would have to ask is asked once at the start, when there is time for a first answer."""
+    result = await kind.run(kind.start(2), **more)
+    assert sum(isinstance(message, comms.GetTaskStates) for message in result.messages) == questions
+    assert result.payload["status"] == "success"
 
 
 async def test_cancel_on_kill_false(kind: Kind) -> None:
