@@ -14,7 +14,7 @@ from ork_provider.dependency.job import END, SUCCESS, TaskDependency, iso
 from ork_provider.dependency.service import find_run, look_closely, service_of
 from ork_provider.dependency.trigger import DependencyWaitTrigger
 from ork_provider.errors import InvalidJob, JobError, OrkError
-from ork_provider.job import Job, JobState, JobStatus, describe
+from ork_provider.job import Job, JobState, JobStatus, describe, jobs_from_dicts
 from ork_provider.operator.arguments import to_seconds
 from ork_provider.operator.outcome import failure
 from ork_provider.operator.wait import WaitOperator
@@ -267,7 +267,13 @@ class DependencyWaitOperator(WaitOperator):
         )
 
     def stored_jobs(self, context: Context) -> Sequence[Job]:
-        """See WaitOperator."""
+        """See WaitOperator: as this try's own XCom has them, with the runs that were found when the wait began."""
+        ti: Any = context["ti"]
+        told = ti.xcom_pull(task_ids=ti.task_id, key="ork_job", map_indexes=ti.map_index)
+        try:
+            return jobs_from_dicts(told if isinstance(told, list) else [told])
+        except InvalidJob as exc:
+            self.log.warning("The XCom ork_job does not say what was waited for, which is looked for again: %s", exc)
         with self._worker() as worker:
             return worker.run(self._find_runs(self.wanted_jobs(context), worker))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -65,6 +65,17 @@ class Waiter:
         """Wait in the triggerer, then go on in a worker."""
         kwargs = {**(deferred.kwargs or {}), "event": self.event(deferred)}
         return operator.resume_execution(deferred.method_name, kwargs, self.context)
+
+    def give_up(
+        self, operator: Any, error: str = "Trigger timeout", meanwhile: Callable[[], object] = lambda: None
+    ) -> Any:
+        """Defer; then go on in a worker because Airflow has given up on the trigger."""
+        try:
+            operator.execute(self.context)
+        except TaskDeferred:
+            meanwhile()
+            return operator.resume_execution("__fail__", {"error": error}, self.context)
+        raise AssertionError("expected a deferral")
 
     def event(self, deferred: TaskDeferred) -> Mapping[str, Any]:
         """Return the trigger's event."""
