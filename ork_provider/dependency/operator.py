@@ -11,6 +11,7 @@ from ork_provider import metrics
 from ork_provider.attempt import Handover, Store
 from ork_provider.dependency.health import has_triggerer
 from ork_provider.dependency.job import END, SUCCESS, TaskDependency, iso
+from ork_provider.dependency.reading import read_dependency, shown
 from ork_provider.dependency.service import find_run, look_closely, service_of
 from ork_provider.dependency.trigger import DependencyWaitTrigger
 from ork_provider.errors import InvalidJob, JobError, OrkError
@@ -135,7 +136,7 @@ class DependencyWaitOperator(WaitOperator):
 
     @depends_on.setter
     def depends_on(self, value: Any) -> None:
-        self._depends_on = _shown(value)
+        self._depends_on = shown(value)
 
     # Which dependencies ------------------------------------------------------------------------------
 
@@ -144,27 +145,8 @@ class DependencyWaitOperator(WaitOperator):
         given = self.depends_on if isinstance(self.depends_on, list | tuple) else [self.depends_on]
         if not given:
             raise InvalidJob(f"{self}.depends_on: expected at least one dependency, got none.")
-        return [self._read(one, f"depends_on[{i}]", context) for i, one in enumerate(given)]
-
-    def _read(self, value: Any, where: str, context: Context) -> TaskDependency:
-        ti = context["ti"]
-        if isinstance(value, str) and value:
-            job = TaskDependency(dag_id=ti.dag_id, run_id=ti.run_id, task_ids=[value])
-        elif isinstance(value, Mapping):
-            job = self._read_dict(value, f"{self}.{where}")
-        elif isinstance(value, TaskDependency):
-            job = value
-        else:
-            expected = "a TaskDependency, its dict or the id of a task of this DAG run"
-            raise InvalidJob(f"{self}.{where}: expected {expected}, got {describe(value)}.")
-        return self._name_run(job, where, context)
-
-    @staticmethod
-    def _read_dict(value: Mapping[str, Any], where: str) -> TaskDependency:
-        try:
-            return cast("TaskDependency", TaskDependency.from_dict(value, where))
-        except InvalidJob as exc:
-            raise exc if where in str(exc) else InvalidJob(f"{where}: {exc}") from None
+        jobs = [read_dependency(one, f"{self}.depends_on[{i}]", context["ti"]) for i, one in enumerate(given)]
+        return [self._name_run(job, f"depends_on[{i}]", context) for i, job in enumerate(jobs)]
 
     def _check_not_itself(self, job: TaskDependency, where: str, context: Context) -> None:
         """Raise InvalidJob for a wait that cannot end."""
@@ -377,12 +359,3 @@ class DependencyWaitOperator(WaitOperator):
     def result(self, jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return the task's result: all dependencies, also when there is only one."""
         return {"dependencies": list(jobs)}
-
-
-def _shown(value: Any) -> Any:
-    """Turn dependencies into dicts, which Airflow renders."""
-    if isinstance(value, TaskDependency):
-        return {name: item for name, item in value.to_dict().items() if item not in (None, [])}
-    if isinstance(value, list | tuple):
-        return [_shown(item) for item in value]
-    return value

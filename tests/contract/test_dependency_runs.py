@@ -250,6 +250,32 @@ def test_what_is_no_dependency(waiter: Waiter, bad: Any) -> None:
         waiter.wait(bad)
 
 
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"task_id": "load"}, r"no field 'task_id'; is task_ids meant\?"),
+        ({"logicaldate": NOW.isoformat()}, r"no field 'logicaldate'; is logical_date meant\?"),
+        ({"external_dag_id": "stock"}, r"no field 'external_dag_id'; is dag_id meant\?"),
+        ({"x": 1}, r"no field 'x'; it has conn_id, dag_id, date_offset"),
+        ({7: 1}, "no field 7; it has"),
+        ({"service_type": "bigquery"}, "service_type: expected 'dependency', got str 'bigquery'"),
+        ({"service_type": None}, "service_type: expected 'dependency', got NoneType"),
+    ],
+)
+def test_unknown_fields(waiter: Waiter, bad: Any, said: str) -> None:
+    """A field of a dict that there is not is refused: without it, something else would be waited for."""
+    waiter.server.add_run(logical_date=NOW, state="success", tasks={"load": "failed"})
+    with pytest.raises(InvalidJob, match=rf"report.*depends_on\[1\].*{said}"):
+        waiter.wait([on("r1"), {"dag_id": "sales", **bad}])
+
+
+def test_listed_dependency(waiter: Waiter) -> None:
+    """What a wait has returned of a dependency says what to wait for, as it is."""
+    waiter.server.add_run(state="success", logical_date=NOW, tasks={"a": "success"})
+    first = waiter.wait(TaskDependency(dag_id="sales"))
+    assert run_of(waiter.wait(first["dependencies"])) == "r1"
+
+
 # In a DAG ----------------------------------------------------------------------------------------
 
 
