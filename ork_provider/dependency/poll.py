@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,9 +12,12 @@ from typing import Any
 
 from ork_provider.dependency.job import END, TaskDependency, read_date
 from ork_provider.dependency.source import ENDED, RunStates, Source
-from ork_provider.dependency.status import GONE, DependencyStatus, Instance, States, name_of, sum_up
+from ork_provider.dependency.status import FAILED, GONE, DependencyStatus, Instance, States, name_of, sum_up
 from ork_provider.job import JobState, JobStatus
 from ork_provider.service import Listing
+
+OVER_EVERY = 60.0
+"""Seconds from one look at whether runs are over in which nothing that is wanted has begun, to the next."""
 
 
 @dataclass
@@ -24,6 +29,7 @@ class Looked:
     :param tasks: the states of tasks, by what they were asked for: task ids or a group
     :param dates: runs of logical dates
     :param first: the first run of a DAG that had none
+    :param over: the states of runs that are over although what is wanted of them has not begun
     """
 
     runs: dict[str, str] = field(default_factory=dict)
@@ -32,21 +38,26 @@ class Looked:
     groups: dict[str, RunStates | None] = field(default_factory=dict)
     dates: dict[str, str] = field(default_factory=dict)
     first: str | None = None
+    over: dict[str, str] = field(default_factory=dict)
 
 
 class DagPoll(Listing):
     """Asks for the runs of one DAG that are waited for, in as few requests as its Airflow allows.
 
     It lives as long as its service: what is known to exist, or to be absent, is not asked for anew each time.
+
+    :param turns: for one that does not live that long: when it was asked last whether runs are over
     """
 
     interval = float("inf")  # only as often as those who wait want it
     limit = 60.0  # many requests one after the other, of which a busy supervisor may take seconds for each
 
-    def __init__(self, source: Source, where: Hashable, dag_id: str) -> None:
+    def __init__(self, source: Source, where: Hashable, dag_id: str, turns: Turns | None = None) -> None:
         self._source = source
         self._where = where
         self._dag_id = dag_id
+        self._turns = turns
+        self._over_due = time.monotonic() + random.uniform(0, OVER_EVERY)  # the workers have asked; not all at once
         self._dates: dict[str, str] = {}
         self._first: str | None = None
         self._absent: set[str] = set()
@@ -92,6 +103,7 @@ class DagPoll(Listing):
             self._absent |= whole - looked.runs.keys()
         await self._look_at_tasks(there, looked)
         await self._look_for_runs(there, looked)
+        await self._look_for_ends(there, looked)
         return looked
 
     async def _find_runs(self, wanted: Collection[TaskDependency]) -> None:
@@ -116,13 +128,16 @@ class DagPoll(Listing):
         run_ids = {run_id for job, run_id in there.items() if job.task_ids}
         task_ids = {task_id for job in there for task_id in job.task_ids}
         if run_ids:
-            looked.tasks = await self._source.task_states(self._dag_id, run_ids, task_ids)
+            found = await self._source.task_states(self._dag_id, run_ids, task_ids)
+            looked.tasks = {**looked.tasks, **found}
         groups: dict[str, set[str]] = defaultdict(set)
         for job, run_id in there.items():
             if job.task_group_id:
                 groups[job.task_group_id].add(run_id)
         for group_id, of_runs in groups.items():
-            looked.groups[group_id] = await self._source.group_states(self._dag_id, of_runs, group_id)
+            found_in_group = await self._source.group_states(self._dag_id, of_runs, group_id)
+            known = looked.groups.get(group_id)
+            looked.groups[group_id] = {**known, **found_in_group} if known and found_in_group else found_in_group
 
     async def _look_for_runs(self, there: Mapping[TaskDependency, str], looked: Looked) -> None:
         """Ask whether runs exist of which nothing was said."""
@@ -132,6 +147,33 @@ class DagPoll(Listing):
         if silent:
             looked.existing = await self._source.existing(self._dag_id, silent)
             self._absent |= silent - looked.existing
+
+    async def _look_for_ends(self, there: Mapping[TaskDependency, str], looked: Looked) -> None:
+        """Ask whether runs are over although what is wanted of them has not begun: then it never will.
+
+        The tasks are looked at again before it is believed, as they may have run meanwhile, and the runs after that,
+        as they may have been cleared.
+        """
+        idle = [job for job in there if job.which_tasks and _is_idle(self._status_of(job, looked))]
+        if not idle or not self._has_turn(idle):
+            return
+        over = await self._over({there[job] for job in idle})
+        if over:
+            await self._look_at_tasks({job: run_id for job, run_id in there.items() if run_id in over}, looked)
+            looked.over = await self._over(over.keys())
+
+    def _has_turn(self, idle: Iterable[TaskDependency]) -> bool:
+        """Whether it is time to ask again if runs are over."""
+        if self._turns is not None:
+            return self._turns.take((self._dag_id, frozenset(map(Wanted, idle))))
+        due = time.monotonic() >= self._over_due
+        if due:
+            self._over_due = time.monotonic() + OVER_EVERY
+        return due
+
+    async def _over(self, run_ids: Collection[str]) -> dict[str, str]:
+        states = await self._source.run_states(self._dag_id, run_ids)
+        return {run_id: state for run_id, state in states.items() if state in ENDED}
 
     def _run_id_of(self, job: TaskDependency) -> str | None:
         if job.run_id:
@@ -152,6 +194,8 @@ class DagPoll(Listing):
         states = {instance: state for instance, state in found.get(run_id, {}).items() if state not in GONE}
         chosen = dict(_choose(job, states))
         status = sum_up(chosen, end=job.wait_for == END, run_id=run_id)
+        if run_id in looked.over and _is_idle(status):
+            status = _given_up(status, looked.over[run_id], end=job.wait_for == END)
         if absent := _absent(job, states, chosen):
             where = f"of DAG {self._dag_id}, run {run_id}"
             return _missing(job, [f"{name} {where}" for name in absent], status)
@@ -172,6 +216,22 @@ class Wanted:
 
     def __hash__(self) -> int:
         return hash(self._key)
+
+
+class Turns:
+    """When it was asked last whether runs are over, by what is waited for."""
+
+    def __init__(self) -> None:
+        self._until: dict[Hashable, float] = {}
+
+    def take(self, name: Hashable) -> bool:
+        """Whether it may be asked now."""
+        now = time.monotonic()
+        self._until = {known: until for known, until in self._until.items() if until > now}
+        if name in self._until:
+            return False
+        self._until[name] = now + OVER_EVERY
+        return True
 
 
 def _states_of(job: TaskDependency, looked: Looked) -> RunStates | None:
@@ -206,6 +266,28 @@ def _status_of_run(job: TaskDependency, run_id: str, state: str) -> DependencySt
     else:
         became = JobState.SUCCEEDED if state == "success" or job.wait_for == END else JobState.FAILED
     return DependencyStatus(run_id=run_id, run_state=state, state=became)
+
+
+def _is_idle(status: DependencyStatus) -> bool:
+    """Whether all that has not ended waits for the scheduler, which does nothing for a run that is over."""
+    waiting = status.pending and not status.running and "queued" not in status.incomplete.values()
+    return bool(waiting and status.state is JobState.RUNNING)
+
+
+def _given_up(status: DependencyStatus, run_state: str, *, end: bool) -> DependencyStatus:
+    """Count what waits for the scheduler as failed, and as ended."""
+    said = {
+        name: state if state in FAILED else f"{state}, and the run has ended"
+        for name, state in status.incomplete.items()
+    }
+    return replace(
+        status,
+        run_state=run_state,
+        failed=status.failed + status.pending,
+        pending=0,
+        incomplete=said,
+        state=JobState.SUCCEEDED if end else JobState.FAILED,
+    )
 
 
 def _missing(job: TaskDependency, what: list[str], status: DependencyStatus | None = None) -> DependencyStatus:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 from ork_provider.dependency.job import END, LATEST, TaskDependency
-from ork_provider.dependency.poll import DagPoll
+from ork_provider.dependency.poll import DagPoll, Turns
 from ork_provider.dependency.source import Source, Supervisor
 from ork_provider.dependency.status import DependencyStatus, sum_up
 from ork_provider.errors import BadRequest
@@ -28,6 +28,7 @@ class DependencyService(Service):
         self.source = source
         self._where = where
         self._polls: dict[str, DagPoll] = {}
+        self._turns = Turns()
 
     @classmethod
     async def open(cls, session: Session, **connection: Any) -> DependencyService:
@@ -50,7 +51,7 @@ class DependencyService(Service):
         """
         if not (job.run_id or job.logical_date or job.run):
             raise BadRequest(f"{job}: which run? Only a DependencyWaitOperator can find it by its own logical date.")
-        return await DagPoll(self.source, self._where, job.dag_id).status(job)
+        return await DagPoll(self.source, self._where, job.dag_id, self._turns).status(job)
 
     def shared(self, job: TaskDependency) -> DagPoll | None:
         """See Service."""

@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 import pytest
 import uvicorn
 
+from ork_provider.dependency.poll import DagPoll, Turns
 from ork_provider.dependency.rest import RestApi
 from ork_provider.dependency.source import Source, Supervisor
 from ork_provider.errors import BadRequest, Throttled, TryAgain, Unauthorized
 from ork_provider.session import HttpxDoor, Session
+from tests.support.dependency import on
 from tests.support.state_server import NOW, StateServer, serve_states
 
 T = TypeVar("T")
@@ -152,6 +154,25 @@ def test_same_answers(server: StateServer, api: Api, name: str) -> None:
         return await ask(Supervisor())
 
     assert over_rest(api.connection(), ask) == asyncio.run(here())
+
+
+@pytest.mark.parametrize("state", ["running", "failed", "success"])
+def test_run_that_is_over(server: StateServer, api: Api, state: str) -> None:
+    """A task that has not begun when its run ends has failed there, too."""
+    server.add_run(state=state, tasks={"a": None, "b": "running"})
+    server.add_run(run_id="r2", tasks={"a": None})
+    jobs = [on("r1", "a"), on("r2", "a"), on("r1", "a", "b")]
+
+    async def ask(source: Source) -> list[Any]:
+        poll = DagPoll(source, "other", "sales", Turns())
+        return [told.to_dict() for told in (await poll.look([poll.name(job) for job in jobs])).values()]
+
+    async def here() -> Any:
+        return await ask(Supervisor())
+
+    told = over_rest(api.connection(), ask)
+    assert told == asyncio.run(here())
+    assert [one["failed"] for one in told] == [int(state != "running"), 0, 0]
 
 
 def test_token_that_is_refused(server: StateServer, api: Api) -> None:
