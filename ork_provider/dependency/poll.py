@@ -110,8 +110,9 @@ class DagPoll(Listing):
         """Find out which runs are meant; what is no longer wanted, or has been deleted, is forgotten."""
         dates = {job.logical_date for job in wanted if job.logical_date}
         self._dates = {date: run for date, run in self._dates.items() if date in dates and run not in self._absent}
-        if unknown := dates - self._dates.keys():
-            self._dates.update(await self._source.runs_of_dates(self._dag_id, unknown))
+        if unknown := dates - self._dates.keys():  # what is found stays so, even if this look is cut short
+            async for date, run_id in self._source.runs_of_dates(self._dag_id, unknown):
+                self._dates[date] = run_id
         if not any(job.run for job in wanted) or self._first in self._absent:
             self._first = None
         if self._first is None and any(job.run for job in wanted):

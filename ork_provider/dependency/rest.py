@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -89,14 +89,12 @@ class RestApi(Source):
             _add(found, instances)
         return found
 
-    async def runs_of_dates(self, dag_id: str, dates: Collection[str]) -> dict[str, str]:
-        """See Source."""
-        found = {}
+    async def runs_of_dates(self, dag_id: str, dates: Collection[str]) -> AsyncIterator[tuple[str, str]]:
+        """See Source; one request for each."""
         for date in dates:
             exact = (("logical_date_gte", date), ("logical_date_lte", date))
             for run in await self._runs(dag_id, *exact):
-                found[date] = name_of_run(run)
-        return found
+                yield date, name_of_run(run)
 
     async def first_run(self, dag_id: str) -> str | None:
         """See Source."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -56,8 +56,8 @@ class Source(ABC):
         """Return the states of a group's tasks, or of all tasks; None: the DAG has no such group."""
 
     @abstractmethod
-    async def runs_of_dates(self, dag_id: str, dates: Collection[str]) -> dict[str, str]:
-        """Return the run ids of the logical dates for which there are runs."""
+    def runs_of_dates(self, dag_id: str, dates: Collection[str]) -> AsyncIterator[tuple[str, str]]:
+        """Go through the logical dates for which there are runs, with their ids, each as soon as it is found."""
 
     @abstractmethod
     async def first_run(self, dag_id: str) -> str | None:
@@ -182,18 +182,20 @@ class Supervisor(Source):
                     found.setdefault(run_id, {}).update(states)
         return found
 
-    async def runs_of_dates(self, dag_id: str, dates: Collection[str]) -> dict[str, str]:
+    async def runs_of_dates(self, dag_id: str, dates: Collection[str]) -> AsyncIterator[tuple[str, str]]:
         """See Source; one request while there is none."""
         from airflow.sdk.execution_time.comms import GetDRCount, GetTaskStates
 
-        found = {}
-        for some in cut(dates):
-            times = {date: _time(date) for date in some}
-            count = await ask_for_count(GetDRCount(dag_id=dag_id, logical_dates=list(times.values())))
-            for date, at in times.items() if count else ():
-                if runs := await ask_for_states(GetTaskStates(dag_id=dag_id, logical_dates=[at])):
-                    found[date] = max(runs)
-        return found
+        left = list(cut(dates))
+        while left:
+            some = left.pop()
+            count = await ask_for_count(GetDRCount(dag_id=dag_id, logical_dates=list(map(_time, some))))
+            if count and len(some) > count:
+                left += halve(some)
+                continue
+            for date in some if count else ():
+                if runs := await ask_for_states(GetTaskStates(dag_id=dag_id, logical_dates=[_time(date)])):
+                    yield date, max(runs)
 
     async def latest_run(self, dag_id: str) -> str | None:
         """See Source; of runs that have no logical date, as those that assets have started, the last by name."""

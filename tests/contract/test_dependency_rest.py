@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
@@ -117,6 +117,11 @@ def fill(server: StateServer) -> None:
     server.returns("eleven", "each", 11)
 
 
+async def dates(source: Source, *times: datetime) -> dict[str, str]:
+    """Ask for the runs of logical dates."""
+    return {date: run_id async for date, run_id in source.runs_of_dates("sales", [one.isoformat() for one in times])}
+
+
 ALL = ["r1", "r2", "r+3:~", "r4", "none"]
 QUESTIONS: dict[str, Callable[[Source], Awaitable[Any]]] = {
     "states of runs": lambda source: source.run_states("sales", ALL),
@@ -127,9 +132,7 @@ QUESTIONS: dict[str, Callable[[Source], Awaitable[Any]]] = {
     "group": lambda source: source.group_states("sales", ["r1", "r2"], "load"),
     "mapped in a group": lambda source: source.group_states("sales", ["r1"], "rest"),
     "all tasks": lambda source: source.group_states("sales", ["r1"], None),
-    "dates": lambda source: source.runs_of_dates(
-        "sales", [NOW.isoformat(), (NOW + DAY).isoformat(), (NOW - DAY).isoformat()]
-    ),
+    "dates": lambda source: dates(source, NOW, NOW + DAY, NOW - DAY),
     "latest": lambda source: source.latest_run("sales"),
     "latest of none": lambda source: source.latest_run("none"),
     "first": lambda source: source.first_run("empty"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -13,6 +13,9 @@ from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import DRCount, ErrorResponse, TaskStatesResult
 
 from ork_provider.dependency import DependencyWaitTrigger, TaskDependency
+from ork_provider.dependency.poll import DagPoll
+from ork_provider.dependency.source import Supervisor
+from ork_provider.errors import TryAgain
 from ork_provider.testing import TriggerResult, run_trigger
 from tests.support.dependency import on
 from tests.support.state_server import NOW, StateServer, serve_states
@@ -104,6 +107,51 @@ async def test_dates(server: StateServer) -> None:
     results, asked, ticks = await wait_all(server, wanted)
     assert ends(results) == {"failed": 20}
     assert asked.total() <= ticks
+
+
+async def test_dates_come_one_after_the_other(server: StateServer) -> None:
+    """A run whose date comes is found among those that have not come in few requests; then it is known."""
+    server.add_dag("dag0")
+    dates = [NOW + timedelta(days=i) for i in range(60)]
+    poll = DagPoll(Supervisor(), None, "dag0")
+    names = [poll.name(TaskDependency(dag_id="dag0", logical_date=date.isoformat())) for date in dates]
+    spent = []
+    for new in ([], dates[17:18], [], [dates[3], dates[40]]):
+        for date in new:
+            server.add_run("dag0", f"r{date:%m%d}", tasks={"a": "running"}, logical_date=date)
+        before = server.count()
+        told = await poll.look(names)
+        spent.append(server.count() - before)
+    assert [told[names[i]].run_id for i in (3, 17, 40, 41)] == [f"r{dates[i]:%m%d}" for i in (3, 17, 40)] + [None]
+    assert spent[0] == 1
+    assert spent[1] <= 2 * 6 + 3
+    assert spent[2] == 2
+    assert spent[3] <= 4 * 6 + 3
+
+
+class Slow(Supervisor):
+    """Gives up after three dates, as a look does whose time is over."""
+
+    async def runs_of_dates(self, dag_id: str, dates: Collection[str]) -> AsyncIterator[tuple[str, str]]:
+        for i, date in enumerate(dates):
+            if i == 3:
+                raise TryAgain("too late")
+            async for one in super().runs_of_dates(dag_id, [date]):
+                yield one
+
+
+async def test_dates_that_take_too_long(server: StateServer) -> None:
+    """What a look has found that was cut short is known to the next one."""
+    dates = [NOW + timedelta(days=i) for i in range(8)]
+    for i, date in enumerate(dates):
+        server.add_run("dag0", f"r{i}", tasks={"a": "running"}, logical_date=date)
+    poll = DagPoll(Slow(), None, "dag0")
+    names = [poll.name(TaskDependency(dag_id="dag0", logical_date=date.isoformat())) for date in dates]
+    for _ in range(2):
+        with pytest.raises(TryAgain):
+            await poll.look(names)
+    told = await poll.look(names)
+    assert {status.run_id for status in told.values()} == {f"r{i}" for i in range(8)}
 
 
 async def test_ends_one_after_the_other(server: StateServer) -> None:
