@@ -260,22 +260,18 @@ def _odd(asked: str, answer: object) -> TryAgain:
     return TryAgain(f"Airflow's answer to {asked} is none: {show(answer)}")
 
 
-def apart(task_ids: Iterable[str]) -> list[list[str]]:
+def apart(task_ids: Iterable[str]) -> list[set[str]]:
     """Sort tasks so that none is in a batch with one of which it could be an instance: Airflow calls both ``a_1``."""
-    batches: list[list[str]] = []
-    for task_id in sorted(set(task_ids)):
+    batches: list[set[str]] = []
+    for task_id in sorted(set(task_ids)):  # ``a`` comes before ``a_1``
+        match = _MAPPED.fullmatch(task_id)
         for batch in batches:
-            if not any(_could_be(task_id, other) for other in batch):
-                batch.append(task_id)
+            if match is None or match["task"] not in batch:
+                batch.add(task_id)
                 break
         else:
-            batches.append([task_id])
+            batches.append({task_id})
     return batches
-
-
-def _could_be(task_id: str, other: str) -> bool:
-    match = _MAPPED.fullmatch(task_id)
-    return match is not None and match["task"] == other
 
 
 def read_name(name: str, task_ids: Collection[str]) -> Instance | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -187,6 +188,14 @@ def test_apart() -> None:
         for name in batch:
             base, _, index = name.rpartition("_")
             assert not (index.isdigit() and base in batch)
+
+
+def test_apart_of_many() -> None:
+    """Ten thousand names are sorted before those who wait in the same loop notice."""
+    began = time.monotonic()
+    (batch,) = apart(f"task_{i}" for i in range(10_000))
+    assert len(batch) == 10_000
+    assert time.monotonic() - began < 1
 
 
 def test_many_ids(server: StateServer, monkeypatch: pytest.MonkeyPatch) -> None:
