@@ -102,9 +102,9 @@ def ours_for_task(run: Run) -> Any:
 def _ours(**which: Any) -> Any:
     from ork_provider.dependency import DependencyWaitTrigger, TaskDependency
 
-    return DependencyWaitTrigger(
-        jobs=[TaskDependency(**which).to_dict()], poll_interval=DELAY, fail_fast=True, cancel_on_kill=False
-    )
+    grace = datetime.now(timezone.utc) + timedelta(minutes=5)  # each task's own: no two dependencies are equal
+    job = TaskDependency(**which, exists_by=grace.isoformat())
+    return DependencyWaitTrigger(jobs=[job.to_dict()], poll_interval=DELAY, fail_fast=True, cancel_on_kill=False)
 
 
 def sensor(run: Run, failed_states: Sequence[str] = ()) -> Any:

@@ -30,6 +30,7 @@ class Looked:
     :param dates: runs of logical dates
     :param first: the first run of a DAG that had none
     :param over: the states of runs that are over although what is wanted of them has not begun
+    :param sums: what this comes to, by what is waited for
     """
 
     runs: dict[str, str] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Looked:
     dates: dict[str, str] = field(default_factory=dict)
     first: str | None = None
     over: dict[str, str] = field(default_factory=dict)
+    sums: dict[Hashable, DependencyStatus] = field(default_factory=dict)
 
 
 class DagPoll(Listing):
@@ -68,7 +70,7 @@ class DagPoll(Listing):
         return ("dependency", self._where, self._dag_id)
 
     def name(self, job: TaskDependency) -> Hashable:
-        """See Shared: the dependency itself, so that the same ones are summed up once."""
+        """See Shared: the dependency itself."""
         return Wanted(job)
 
     def read(self, told: Any) -> JobStatus | None:
@@ -162,6 +164,7 @@ class DagPoll(Listing):
         if over:
             await self._look_at_tasks({job: run_id for job, run_id in there.items() if run_id in over}, looked)
             looked.over = await self._over(over.keys())
+            looked.sums.clear()
 
     def _has_turn(self, idle: Iterable[TaskDependency]) -> bool:
         """Whether it is time to ask again if runs are over."""
@@ -184,14 +187,23 @@ class DagPoll(Listing):
     # -- reading -----------------------------------------------------------------------------------------------
 
     def _status_of(self, job: TaskDependency, looked: Looked) -> DependencyStatus:
+        """Read what a look says of a dependency; all who wait for the same are told the same, but for the time."""
+        what = _what(job)
+        if what not in looked.sums:
+            looked.sums[what] = self._sum_up(job, looked)
+        status = looked.sums[what]
+        waiting = status.missing and status.state is JobState.RUNNING
+        return replace(status, state=JobState.LOST) if waiting and _is_late(job) else status
+
+    def _sum_up(self, job: TaskDependency, looked: Looked) -> DependencyStatus:
         run_id = self._run_id_of(job)
         if run_id is None or run_id in self._absent:
-            return _missing(job, [f"run {job.which_run} of DAG {self._dag_id}"])
+            return _missing([f"run {job.which_run} of DAG {self._dag_id}"])
         if not job.which_tasks:
             return _status_of_run(job, run_id, looked.runs[run_id])
         found = _states_of(job, looked)
         if found is None:
-            return _missing(job, [f"group {job.task_group_id} of DAG {self._dag_id}"])
+            return _missing([f"group {job.task_group_id} of DAG {self._dag_id}"])
         states = {instance: state for instance, state in found.get(run_id, {}).items() if state not in GONE}
         chosen = dict(_choose(job, states))
         status = sum_up(chosen, end=job.wait_for == END, run_id=run_id)
@@ -199,7 +211,7 @@ class DagPoll(Listing):
             status = _given_up(status, looked.over[run_id], end=job.wait_for == END)
         if absent := _absent(job, states, chosen):
             where = f"of DAG {self._dag_id}, run {run_id}"
-            return _missing(job, [f"{name} {where}" for name in absent], status)
+            return _missing([f"{name} {where}" for name in absent], status)
         return status
 
 
@@ -291,11 +303,20 @@ def _given_up(status: DependencyStatus, run_state: str, *, end: bool) -> Depende
     )
 
 
-def _missing(job: TaskDependency, what: list[str], status: DependencyStatus | None = None) -> DependencyStatus:
+def _missing(what: list[str], status: DependencyStatus | None = None) -> DependencyStatus:
     """Add to what is known what does not exist; if something has failed, that is not waited for."""
     status = status or DependencyStatus()
-    if status.state is JobState.FAILED:
-        return replace(status, missing=tuple(what))
+    became = status.state if status.state is JobState.FAILED else JobState.RUNNING
+    return replace(status, missing=tuple(what), state=became)
+
+
+def _is_late(job: TaskDependency) -> bool:
+    """Whether what does not exist by now counts as lost."""
     exists_by = read_date(job.exists_by, "exists_by")
-    late = exists_by is not None and datetime.now(timezone.utc) >= exists_by
-    return replace(status, missing=tuple(what), state=JobState.LOST if late else JobState.RUNNING)
+    return exists_by is not None and datetime.now(timezone.utc) >= exists_by
+
+
+def _what(job: TaskDependency) -> Hashable:
+    """Return what is waited for, whoever waits and however long."""
+    run = (job.run_id, job.logical_date, job.run)
+    return (*run, tuple(job.task_ids), job.task_group_id, tuple(job.map_indexes), job.wait_for)

@@ -129,6 +129,20 @@ async def test_dates_come_one_after_the_other(server: StateServer) -> None:
     assert spent[3] <= 4 * 6 + 3
 
 
+async def test_the_same_for_many(server: StateServer) -> None:
+    """Those who wait for the same are told the same, summed up once, but each has its own grace."""
+    server.add_run(tasks={("m", i): "running" for i in range(50)})
+    poll = DagPoll(Supervisor(), None, "sales")
+    names = {poll.name(on("r1", "m", exists_by=soon(100 + i))) for i in range(20)}
+    told = await poll.look(names)
+    assert (len(names), len({id(status) for status in told.values()})) == (20, 1)
+    by = [soon(-1), soon(100), None]
+    late = [poll.name(on("r1", "m", "later", exists_by=at)) for at in by]
+    told = await poll.look({*names, *late})
+    assert [told[name].state.value for name in late] == ["lost", "running", "running"]
+    assert {len(told[name].missing) for name in late} == {1}
+
+
 class Slow(Supervisor):
     """Gives up after three dates, as a look does whose time is over."""
 
