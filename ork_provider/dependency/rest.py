@@ -18,6 +18,7 @@ from ork_provider.dependency.status import Instance
 from ork_provider.errors import NotFound, TryAgain
 from ork_provider.http.service import HttpEndpoint
 from ork_provider.session import Request, Session, check, send_as
+from ork_provider.session.secrets import scrub
 
 PAGE = 1000
 """Entries asked for at once; an Airflow may be set to give fewer ([api] maximum_page_limit)."""
@@ -172,10 +173,15 @@ class Server(HttpEndpoint):
         if conn.login:
             async with self._fetching:
                 self._token = self._token or await self._fetch_token(conn.login, conn.password or "")
-                return {"Authorization": f"Bearer {self._token}"}
+                return {**await self._extra(), "Authorization": f"Bearer {self._token}"}
         if conn.password:
-            return {"Authorization": f"Bearer {conn.password}"}
+            return {**await self._extra(), "Authorization": f"Bearer {conn.password}"}
         return await super().headers()
+
+    async def _extra(self) -> dict[str, str]:
+        """Return the connection's headers but the one in which the token goes."""
+        headers = await super().headers()
+        return {name: value for name, value in headers.items() if name.lower() != "authorization"}
 
     async def renew(self, stale: Mapping[str, str] | None = None) -> None:
         """See Credentials; a token that somebody else has renewed meanwhile stays."""
@@ -188,9 +194,10 @@ class Server(HttpEndpoint):
             method="POST",
             url=f"{await self.base_url()}/auth/token",
             json={"username": login, "password": password},
+            headers=await self._extra(),
             verify=await self.verify(),
         )
-        answer = read_object(asked, check(asked, await self._session.door.send(asked)).body)
+        answer = read_object(asked, check(asked, scrub(asked, await self._session.door.send(asked))).body)
         token = answer.get("access_token")
         if not isinstance(token, str):
             raise TryAgain(f"{asked} answered without a token")
