@@ -184,10 +184,15 @@ class Server(HttpEndpoint):
         return {name: value for name, value in headers.items() if name.lower() != "authorization"}
 
     async def renew(self, stale: Mapping[str, str] | None = None) -> None:
-        """See Credentials; a token that somebody else has renewed meanwhile stays."""
-        if stale is None or stale.get("Authorization") == f"Bearer {self._token}":
-            self._token = None
-            await super().renew(stale)
+        """See Credentials; what somebody else has renewed meanwhile stays."""
+        conn = await self._session.connection(self._conn_id)
+        signed = None if stale is None else stale.get("Authorization")
+        if signed is not None and conn.login and signed != f"Bearer {self._token}":
+            return
+        if stale is not None and not conn.login and stale != await self.headers():
+            return
+        self._token = None
+        await super().renew(stale)
 
     async def _fetch_token(self, login: str, password: str) -> str:
         asked = Request(

@@ -131,3 +131,32 @@ def test_quoted_secret(gate: Gate) -> None:
         gate.ask(first)
     assert "/auth/token" in str(caught.value)
     assert "very-secret-token" not in str(caught.value)
+
+
+CHANGED: dict[str, Callable[[str], dict[str, Any]]] = {
+    "token": lambda secret: {"password": secret},
+    "headers": lambda secret: {"extra": json.dumps({"headers": {"Authorization": f"Bearer {secret}"}})},
+    "key": lambda secret: {"extra": json.dumps({"headers": {"X-API-Key": f"Bearer {secret}"}})},
+}
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("kind", CHANGED)
+def test_changed_connection(gate: Gate, kind: str, status: int) -> None:
+    """After a refusal the connection is read again, whatever says who asks; many who are refused read it once."""
+    gate.refusal = status
+    gate.connect(CHANGED[kind]("old"), CHANGED[kind]("good"))
+
+    async def many(source: RestApi) -> list[str | None]:
+        return await asyncio.gather(*(first(source) for _ in range(5)))
+
+    assert gate.ask(many) == ["r1"] * 5
+    assert gate.read == 2
+
+
+def test_refused_for_good(gate: Gate) -> None:
+    """A token that stays wrong is read again once for a question."""
+    gate.connect({"password": "old"})
+    with pytest.raises(BadRequest, match="401"):
+        gate.ask(first)
+    assert (gate.read, len(gate.sent("authorization"))) == (2, 2)
