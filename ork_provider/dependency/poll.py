@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ork_provider.dependency.job import END, TaskDependency, read_date
-from ork_provider.dependency.source import ENDED, RunStates, Source
+from ork_provider.dependency.source import ENDED, RunStates, Source, TooMany
 from ork_provider.dependency.status import FAILED, GONE, DependencyStatus, Instance, States, name_of, sum_up
 from ork_provider.job import JobState, JobStatus
 from ork_provider.service import Listing
@@ -62,6 +62,7 @@ class DagPoll(Listing):
         self._over_due = time.monotonic() + random.uniform(0, OVER_EVERY)  # the workers have asked; not all at once
         self._dates: dict[str, str] = {}
         self._first: str | None = None
+        self._too_many = ""
         self._absent: set[str] = set()
 
     @property
@@ -118,7 +119,10 @@ class DagPoll(Listing):
         if not any(job.run for job in wanted) or self._first in self._absent:
             self._first = None
         if self._first is None and any(job.run for job in wanted):
-            self._first = await self._source.first_run(self._dag_id)
+            try:
+                self._first, self._too_many = await self._source.first_run(self._dag_id), ""
+            except TooMany as exc:  # which is nothing to those who wait for other runs
+                self._too_many = str(exc)
 
     async def _find_absent(self, run_ids: set[str]) -> None:
         """Ask whether runs that did not exist do so now."""
@@ -197,6 +201,8 @@ class DagPoll(Listing):
 
     def _sum_up(self, job: TaskDependency, looked: Looked) -> DependencyStatus:
         run_id = self._run_id_of(job)
+        if run_id is None and job.run and self._too_many:
+            return DependencyStatus(run_state=f"unknown: {self._too_many}", state=JobState.LOST)
         if run_id is None or run_id in self._absent:
             return _missing([f"run {job.which_run} of DAG {self._dag_id}"])
         if not job.which_tasks:

@@ -30,10 +30,14 @@ ROOM = 16_000
 """Characters of ids in one request: they travel in a URL, which may have 65,536 in all."""
 
 COUNTABLE = 100
-"""Runs without a logical date among which the latest is looked for: it takes the states of all their tasks."""
+"""Runs among which the latest without a logical date, or the first, is looked for: it takes the states of all tasks."""
 
 KNOWN_FOR = 60.0
 """Seconds for which it is remembered that the name of an instance is no task's."""
+
+
+class TooMany(BadRequest):
+    """A DAG has so many runs that it cannot be said which of them is meant."""
 
 
 class Source(ABC):
@@ -61,7 +65,10 @@ class Source(ABC):
 
     @abstractmethod
     async def first_run(self, dag_id: str) -> str | None:
-        """Return a run of a DAG that had none so far."""
+        """Return the earliest run of a DAG that had none so far.
+
+        :raises TooMany: it has many by now
+        """
 
     @abstractmethod
     async def latest_run(self, dag_id: str) -> str | None:
@@ -198,26 +205,27 @@ class Supervisor(Source):
                     yield date, max(runs)
 
     async def latest_run(self, dag_id: str) -> str | None:
-        """See Source; of runs that have no logical date, as those that assets have started, the last by name."""
+        """See Source; of runs that have no logical date, as those that assets have started, the last by its id."""
         from airflow.sdk.execution_time.comms import GetPreviousDagRun
 
         answer = await ask_airflow(GetPreviousDagRun(dag_id=dag_id, logical_date=FAR))
         run = getattr(answer, "dag_run", None)
-        return max(await self._all_runs(dag_id), default=None) if run is None else str(run.run_id)
+        if run is not None:
+            return str(run.run_id)
+        unsaid = "runs, none with a logical date, so that Airflow does not say which is the latest"
+        return max(await self._all_runs(dag_id, unsaid), key=_when, default=None)
 
     async def first_run(self, dag_id: str) -> str | None:
-        """See Source; the first by name, so that it stays the same when others come."""
-        return min(await self._all_runs(dag_id), default=None)
+        """See Source; by their ids, so that it stays the same when others come."""
+        runs = await self._all_runs(dag_id, "runs by now, and Airflow does not say which came first")
+        return min(runs, key=lambda run_id: (not _when(run_id)[0], _when(run_id)), default=None)
 
-    async def _all_runs(self, dag_id: str) -> Collection[str]:
+    async def _all_runs(self, dag_id: str, unsaid: str) -> Collection[str]:
         from airflow.sdk.execution_time.comms import GetDRCount, GetTaskStates
 
         count = await ask_for_count(GetDRCount(dag_id=dag_id))
         if count > COUNTABLE:
-            raise BadRequest(
-                f"DAG {dag_id} has {count} runs, none with a logical date, so that Airflow does not say which is the "
-                "latest; name it by run_id."
-            )
+            raise TooMany(f"DAG {dag_id} has {count} {unsaid}; name it by run_id.")
         return (await ask_for_states(GetTaskStates(dag_id=dag_id))).keys() if count else ()
 
     async def has_dag(self, dag_id: str) -> bool:
@@ -317,6 +325,15 @@ def cut(ids: Collection[str]) -> Iterator[list[str]]:
         room -= size
     if batch:
         yield batch
+
+
+def _when(run_id: str) -> tuple[bool, str, str]:
+    """Sort runs by the time in their ids, whatever has started them: ``manual__2026-..`` before ``asset__2027-..``.
+
+    One that has none in it comes before.
+    """
+    time_in_it = run_id.partition("__")[2]
+    return time_in_it[:1].isdigit(), time_in_it, run_id
 
 
 def _time(text: str) -> datetime:

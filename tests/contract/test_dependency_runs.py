@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -73,6 +74,39 @@ def test_first_that_comes(waiter: Waiter, dated: bool) -> None:
     server.before(24, lambda: server.set_tasks({"a": "success"}, run_id="manual__1"))
     assert run_of(waiter.wait(TaskDependency(dag_id="sales", run="latest", task_ids=["a"]))) == "manual__1"
     assert server.count() >= 24
+
+
+def test_first_of_several_that_come(waiter: Waiter) -> None:
+    """Of several that have come at once, the time in their ids says which was the first, not what has started them."""
+    server = waiter.server
+
+    def come() -> None:
+        for run_id in ("by_hand", "manual__2026-11-22T00:00:00+00:00_aBc", "scheduled__2026-11-21T00:00:00+00:00"):
+            server.add_run(run_id=run_id, tasks={"a": "success"})
+
+    server.before(5, come)
+    waited = waiter.wait(TaskDependency(dag_id="sales", run="latest", task_ids=["a"]))
+    assert run_of(waited) == "scheduled__2026-11-21T00:00:00+00:00"
+
+
+def test_first_of_too_many(waiter: Waiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where so many have come that Airflow does not say which was the first, this task fails; it says what to do."""
+    monkeypatch.setattr("ork_provider.dependency.source.COUNTABLE", 2)
+    latest = TaskDependency(dag_id="sales", run="latest")
+    server = waiter.server
+    server.before(5, *(partial(server.add_run, run_id=f"r{i}", tasks={"a": "success"}) for i in range(3)))
+    with pytest.raises(JobLost, match=r"DAG sales has 3 runs by now, and Airflow .* name it by run_id") as caught:
+        waiter.wait(latest, if_missing="wait")
+    assert "does not exist:" not in str(caught.value)
+    others = look_at(latest, on("r1", "a"))
+    assert [status.state.value for status in others] == ["lost", "succeeded"]
+
+
+def test_latest_by_time(server: StateServer) -> None:
+    """The latest run without a logical date is the last by the time in its id, whatever has started it."""
+    for run_id in ("by_hand", "manual__2026-11-21T00:00:00+00:00_aBc", "asset_triggered__2026-11-22T00:00:00+00:00"):
+        server.add_run(run_id=run_id, tasks={"a": "success"}, state="success")
+    assert run_of(Waiter(server).wait(TaskDependency(dag_id="sales", run="latest"))).startswith("asset_triggered")
 
 
 def test_first_that_comes_is_no_old_one(server: StateServer) -> None:
