@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ork_provider.errors import NotFound, TryAgain
@@ -18,9 +19,22 @@ if TYPE_CHECKING:
     from ork_provider.service import Services
     from ork_provider.waiting import Timer
 
-TICK = 0.05
-"""Seconds from one moment to the next at which waiters wake up to ask: those of one moment share the waking of the
-process, which costs as much CPU as a third of a request."""
+SHARE = 16
+"""Ticks in an interval, at the least. Waiters wake up to ask at the same ticks: those of one tick share the waking of
+the process and of its answers, which otherwise cost as much CPU as the requests."""
+
+LONGEST_TICK = 0.5
+SHORTEST_TICK = 0.05
+
+
+@lru_cache(maxsize=256)
+def tick_of(interval: float) -> float:
+    """Return the seconds from one tick to the next for a poll interval; 0 where it is too short for that.
+
+    They are a power of two, so that the ticks of a long interval are ticks of every shorter one, too.
+    """
+    tick = min(LONGEST_TICK, 2.0 ** math.floor(math.log2(interval / SHARE)))
+    return tick if tick >= SHORTEST_TICK else 0.0
 
 
 class Seat:
@@ -103,10 +117,11 @@ class Seat:
 
     def _till_tick(self, seconds: float) -> float:
         """Return the seconds until the first tick that is not sooner than so many seconds from now."""
-        if seconds < TICK * 20 or math.isinf(seconds):
+        tick = tick_of(self.poll_interval)
+        if tick == 0 or seconds < tick * SHARE / 2 or math.isinf(seconds):
             return seconds
         now = self._hub.rules.clock.monotonic()
-        return math.ceil((now + seconds) / TICK) * TICK - now
+        return math.ceil((now + seconds) / tick) * tick - now
 
     async def _take(self) -> None:
         service = await (self._services.of if self._joined else self._services.join)(self.job)
