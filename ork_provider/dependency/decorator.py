@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_decorator_factory
@@ -54,7 +55,7 @@ class DependencyWaitDecoratedOperator(DecoratedOperator, DependencyWaitOperator)
     def _result(self, context: Context, jobs: Sequence[tuple[Job, JobStatus]], worker: Worker) -> Any:
         """Call the function with the outputs of the dependencies."""
         found = [
-            (job, str(status.stats["run_id"]))
+            (replace(job, conn_id=job.conn_id or self.airflow_conn_id), str(status.stats["run_id"]))
             for job, status in jobs
             if isinstance(job, TaskDependency) and status.stats.get("run_id")
         ]

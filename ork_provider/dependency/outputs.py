@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ork_provider.dependency.job import TaskDependency
 from ork_provider.dependency.service import DependencyService
 from ork_provider.dependency.status import GONE
 
-Name = str | tuple[str, str]
+Name = str | tuple[str, str] | tuple[str | None, str, str]
+
+Run = tuple[str, str, str]
+"""A run of a DAG of an Airflow: connection id (empty for this one), DAG id and run id."""
 
 
 class Outputs(Mapping[Name, Any]):
     """Return values by task: ``output["extract"]``, or ``output["dag", "extract"]`` where two DAGs have such a task.
 
+    Where two Airflows have such a DAG, it is ``output["conn_id", "dag", "extract"]``; None stands for this Airflow.
+
     Of a mapped task it is the list of its instances' values, in map order; None stands for one that has returned
     nothing, as one that was skipped. A dependency on a whole run or a group gives any task of it, though only named
     tasks are listed when this is iterated over.
 
-    :param found: each dependency with the id of its run
+    :param found: each dependency, with the connection that it was asked for by, and the id of its run
     :param read: reads one task's values
     """
 
@@ -28,27 +33,29 @@ class Outputs(Mapping[Name, Any]):
     ) -> None:
         self._found = found
         self._read = read
-        self._known: dict[tuple[str, str, str], Any] = {}
+        self._known: dict[tuple[Run, str], Any] = {}
 
     def __getitem__(self, name: Name) -> Any:
-        dag_id, task_id = (None, name) if isinstance(name, str) else name
+        run, job, task_id = self._find(name)
+        if (run, task_id) not in self._known:
+            self._known[run, task_id] = self._read(job, run[2], task_id)
+        return self._known[run, task_id]
+
+    def _find(self, name: Name) -> tuple[Run, TaskDependency, str]:
+        """Return which task of which run is meant, and by which dependency."""
+        *where, task_id = (name,) if isinstance(name, str) else name
         fits = [
-            (job, run_id)
+            (job, (job.conn_id or "", job.dag_id, run_id))
             for job, run_id in self._found
-            if dag_id in (None, job.dag_id) and (task_id in job.task_ids or not job.task_ids)
+            if [job.conn_id, job.dag_id][2 - len(where) :] == where and (task_id in job.task_ids or not job.task_ids)
         ]
         named = [one for one in fits if one[0].task_ids] or fits
-        runs = {(job.dag_id, run_id) for job, run_id in named}
+        runs = sorted({run for _, run in named})
         if not runs:
             raise KeyError(f"{name!r} is not a task that was waited for; those are: {', '.join(map(repr, self))}")
         if len(runs) > 1:
-            several = ", ".join(f"DAG {dag_id}, run {run_id}" for dag_id, run_id in sorted(runs))
-            raise KeyError(f"{name!r} is a task of several runs: {several}; {_advice(runs)}")
-        job, run_id = named[0]
-        key = (job.dag_id, run_id, task_id)
-        if key not in self._known:
-            self._known[key] = self._read(job, run_id, task_id)
-        return self._known[key]
+            raise KeyError(f"{name!r} is a task of several runs: {', '.join(map(_say, runs))}; {_advice(runs)}")
+        return runs[0], named[0][0], str(task_id)
 
     def __iter__(self) -> Iterator[Name]:
         return iter(dict.fromkeys(task_id for job, _ in self._found for task_id in job.task_ids))
@@ -57,9 +64,18 @@ class Outputs(Mapping[Name, Any]):
         return len(list(iter(self)))
 
 
-def _advice(runs: Iterable[tuple[str, str]]) -> str:
-    several_dags = len({dag_id for dag_id, _ in runs}) > 1
-    return "ask for output[dag_id, task_id]" if several_dags else "depend on one of them only to have its output"
+def _say(run: Run) -> str:
+    conn_id, dag_id, run_id = run
+    return f"DAG {dag_id}, run {run_id}{f' over {conn_id}' if conn_id else ''}"
+
+
+def _advice(runs: Sequence[Run]) -> str:
+    """Say by what the runs can be told apart."""
+    if len({run[1] for run in runs}) == len(runs):
+        return "ask for output[dag_id, task_id]"
+    if len({run[:2] for run in runs}) == len(runs):
+        return "ask for output[conn_id, dag_id, task_id], with None as conn_id for this Airflow"
+    return "depend on one of them only to have its output"
 
 
 async def read_output(service: DependencyService, job: TaskDependency, run_id: str, task_id: str) -> Any:
@@ -69,7 +85,7 @@ async def read_output(service: DependencyService, job: TaskDependency, run_id: s
     """
     states = (await service.source.task_states(job.dag_id, [run_id], [task_id])).get(run_id, {})
     if not states:
-        raise KeyError(f"{task_id!r} is not a task of DAG {job.dag_id}, run {run_id}")
+        raise KeyError(f"{task_id!r} is not a task of {_say((job.conn_id or '', job.dag_id, run_id))}")
     indexes = sorted(index for (_, index), state in states.items() if index >= 0 and state not in GONE)
     if job.map_indexes and indexes:
         indexes = [index for index in job.map_indexes if index in indexes]

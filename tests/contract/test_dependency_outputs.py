@@ -12,6 +12,7 @@ from ork_provider.dependency import Outputs, TaskDependency
 from ork_provider.dependency.decorator import DependencyWaitDecoratedOperator
 from ork_provider.errors import JobFailed
 from tests.support.dependency import Waiter, on
+from tests.support.other_airflow import serve_airflow
 from tests.support.state_server import StateServer, serve_states
 
 
@@ -127,6 +128,32 @@ def test_two_runs(waiter: Waiter) -> None:
     for name in ("load", ("sales", "load")):
         with pytest.raises(KeyError, match="depend on one of them only"):
             call(waiter, read(name), [on("r1", "load"), on("r2", "load")])
+
+
+def test_two_airflows(waiter: Waiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same DAG and run of several Airflows are kept apart, by the ids of their connections."""
+    waiter.server.add_run(tasks={"load": "success"})
+    waiter.server.returns("here", "load")
+    eu, us, here = on("r1", "load", conn_id="eu"), on("r1", "load", conn_id="us"), on("r1", "load")
+    with serve_airflow(monkeypatch, "eu", {"load": "eu"}), serve_airflow(monkeypatch, "us", {"load": "us"}):
+        names = [(conn_id, "sales", "load") for conn_id in ("us", "eu", None)]
+        assert call(waiter, read(*names), [here, eu, us]) == ["us", "eu", "here"]
+        assert call(waiter, read("load"), [us]) == ["us"]
+        for name in ("load", ("sales", "load")):
+            with pytest.raises(KeyError, match=r"run r1 over eu, DAG sales, run r1 over us; ask for output\[conn_id,"):
+                call(waiter, read(name), [eu, us])
+        with pytest.raises(KeyError, match="is not a task that was waited for"):
+            call(waiter, read((None, "sales", "load")), [eu, us])
+
+
+def test_connection_of_the_task(waiter: Waiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dependency without a connection is one of the task's, as one that names the same."""
+    with serve_airflow(monkeypatch, "eu", {"load": "eu", "other": 2}):
+        both = [on("r1", "load"), on("r1", "other", conn_id="eu")]
+        names = ["load", ("sales", "other"), ("eu", "sales", "load")]
+        assert call(waiter, read(*names), both, airflow_conn_id="eu") == ["eu", 2, "eu"]
+        with pytest.raises(KeyError, match="'x' is not a task of DAG sales, run r1 over eu"):
+            call(waiter, read("x"), on("r1"), airflow_conn_id="eu")
 
 
 def test_unknown_task(waiter: Waiter) -> None:
