@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ork_provider.dependency.job import TaskDependency
@@ -55,13 +56,20 @@ class Outputs(Mapping[Name, Any]):
             raise KeyError(f"{name!r} is not a task that was waited for; those are: {', '.join(map(repr, self))}")
         if len(runs) > 1:
             raise KeyError(f"{name!r} is a task of several runs: {', '.join(map(_say, runs))}; {_advice(runs)}")
-        return runs[0], named[0][0], str(task_id)
+        return runs[0], _unite([job for job, _ in named]), str(task_id)
 
     def __iter__(self) -> Iterator[Name]:
         return iter(dict.fromkeys(task_id for job, _ in self._found for task_id in job.task_ids))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+
+def _unite(jobs: Sequence[TaskDependency]) -> TaskDependency:
+    """Return a dependency on all instances that these are about; they are of one run."""
+    indexes = {index for job in jobs for index in job.map_indexes}
+    every = any(not job.map_indexes for job in jobs)
+    return replace(jobs[0], map_indexes=[] if every else sorted(indexes))
 
 
 def _say(run: Run) -> str:
@@ -88,7 +96,7 @@ async def read_output(service: DependencyService, job: TaskDependency, run_id: s
         raise KeyError(f"{task_id!r} is not a task of {_say((job.conn_id or '', job.dag_id, run_id))}")
     indexes = sorted(index for (_, index), state in states.items() if index >= 0 and state not in GONE)
     if job.map_indexes and indexes:
-        indexes = [index for index in job.map_indexes if index in indexes]
+        indexes = [index for index in indexes if index in job.map_indexes]
     if not indexes:
         return await service.source.xcom(job.dag_id, run_id, task_id, -1)
     return [await service.source.xcom(job.dag_id, run_id, task_id, index) for index in indexes]

@@ -53,11 +53,18 @@ def test_mapped(waiter: Waiter) -> None:
 
 
 def test_some_instances(waiter: Waiter) -> None:
-    """Of some instances only theirs, in the order in which they were named."""
+    """Of some instances only theirs, each once, in map order; several dependencies on instances are taken together."""
     waiter.server.add_run(tasks={("p", i): "success" for i in range(4)})
     for i in range(4):
         waiter.server.returns(i, "p", i)
-    assert call(waiter, read("p"), on("r1", "p", map_indexes=[3, 1])) == [[3, 1]]
+
+    def some(*lists: list[int]) -> Any:
+        return call(waiter, read("p"), [on("r1", "p", map_indexes=indexes) for indexes in lists])
+
+    assert some([3, 1]) == [[1, 3]]
+    assert some([1, 1]) == [[1]]
+    assert some([3], [0, 3], [1]) == [[0, 1, 3]]
+    assert some([3], []) == [[0, 1, 2, 3]]
 
 
 def test_removed_instances(waiter: Waiter) -> None:
