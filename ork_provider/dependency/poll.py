@@ -88,10 +88,6 @@ class DagPoll(Listing):
         looked = await self._look(wanted)
         return {Wanted(job): self._status_of(job, looked) for job in wanted}
 
-    async def status(self, job: TaskDependency) -> DependencyStatus:
-        """Look at one dependency."""
-        return self._status_of(job, await self._look([job]))
-
     # -- asking ------------------------------------------------------------------------------------------------
 
     async def _look(self, wanted: Collection[TaskDependency]) -> Looked:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
+from weakref import WeakValueDictionary
 
 from ork_provider.dependency.job import END, LATEST, TaskDependency
 from ork_provider.dependency.poll import DagPoll, Turns
@@ -29,6 +31,7 @@ class DependencyService(Service):
         self._where = where
         self._polls: dict[str, DagPoll] = {}
         self._turns = Turns()
+        self._alone: WeakValueDictionary[str, LoneLooks] = WeakValueDictionary()
 
     @classmethod
     async def open(cls, session: Session, **connection: Any) -> DependencyService:
@@ -51,7 +54,12 @@ class DependencyService(Service):
         """
         if not (job.run_id or job.logical_date or job.run):
             raise BadRequest(f"{job}: which run? Only a DependencyWaitOperator can find it by its own logical date.")
-        return await DagPoll(self.source, self._where, job.dag_id, self._turns).status(job)
+        looks = self._alone.get(job.dag_id)
+        if looks is None:
+            looks = self._alone[job.dag_id] = LoneLooks(
+                lambda: DagPoll(self.source, self._where, job.dag_id, self._turns)
+            )
+        return await looks.status(job)
 
     def shared(self, job: TaskDependency) -> DagPoll | None:
         """See Service."""
@@ -68,6 +76,56 @@ class DependencyService(Service):
     async def cancel(self, job: Any) -> None:
         """See Service; a dependency is never stopped."""
         raise BadRequest(f"{job} cannot be cancelled, only waited for")
+
+
+@dataclass(eq=False)
+class Ask:
+    """One who asks for himself, and the answer."""
+
+    job: TaskDependency
+    told: DependencyStatus | Exception | None = None
+
+
+class LoneLooks:
+    """Looks at the runs of one DAG for those who ask for themselves: all who come during one share the next.
+
+    A look asks the same, however many it is for; one for each of a thousand would only make Airflow slower.
+
+    :param new_poll: makes what looks once
+    """
+
+    def __init__(self, new_poll: Callable[[], DagPoll]) -> None:
+        self._new_poll = new_poll
+        self._asks: list[Ask] = []
+        self._looking = asyncio.Lock()
+
+    async def status(self, job: TaskDependency) -> DependencyStatus:
+        """Look, or have somebody else look, at a dependency."""
+        mine = Ask(job)
+        self._asks.append(mine)
+        async with self._looking:
+            if mine.told is None:
+                await asyncio.sleep(0)  # for those who ask at the same moment
+                await self._answer()
+        if isinstance(mine.told, Exception):
+            raise mine.told.with_traceback(None)  # it is raised for each
+        assert mine.told is not None
+        return mine.told
+
+    async def _answer(self) -> None:
+        asks, self._asks = self._asks, []
+        poll = self._new_poll()
+        try:
+            told = await poll.look({poll.name(ask.job) for ask in asks})
+        except Exception as exc:
+            for ask in asks:
+                ask.told = exc
+        except BaseException:  # who looks is stopped: then somebody else does
+            self._asks = asks + self._asks
+            raise
+        else:
+            for ask in asks:
+                ask.told = told[poll.name(ask.job)]
 
 
 async def find_run(job: TaskDependency, services: Services) -> TaskDependency:
