@@ -29,7 +29,7 @@ class DependencyService(Service):
     def __init__(self, source: Source, where: str | None) -> None:
         self.source = source
         self._where = where
-        self._polls: dict[str, DagPoll] = {}
+        self._polls: WeakValueDictionary[str, DagPoll] = WeakValueDictionary()  # as long as a hub's scope has them
         self._turns = Turns()
         self._alone: WeakValueDictionary[str, LoneLooks] = WeakValueDictionary()
 
@@ -65,9 +65,10 @@ class DependencyService(Service):
         """See Service."""
         if not (job.run_id or job.logical_date or job.run):
             return None
-        if job.dag_id not in self._polls:
-            self._polls[job.dag_id] = DagPoll(self.source, self._where, job.dag_id)
-        return self._polls[job.dag_id]
+        poll = self._polls.get(job.dag_id)
+        if poll is None:
+            poll = self._polls[job.dag_id] = DagPoll(self.source, self._where, job.dag_id)
+        return poll
 
     async def submit(self, job: Any, request: Mapping[str, Any]) -> Job:
         """See Service; a dependency is never started."""

@@ -173,7 +173,8 @@ class Supervisor(Source):
             told = await self.task_states(dag_id, run_ids, new)
             real = {task_id for states in told.values() for task_id, _ in states}
             known = {**known, **{name: name in real for name in new}}
-            self._checked[dag_id] = at, known
+            recent = {dag: one for dag, one in self._checked.items() if time.monotonic() - one[0] <= KNOWN_FOR}
+            self._checked = {**recent, dag_id: (at, known)}
         return {name for name in names if known[name]}
 
     async def _task_states(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,8 +16,10 @@ from airflow.sdk.execution_time.comms import DRCount, ErrorResponse, TaskStatesR
 
 from ork_provider.dependency import DependencyWaitTrigger, TaskDependency
 from ork_provider.dependency.poll import DagPoll
+from ork_provider.dependency.service import DependencyService
 from ork_provider.dependency.source import Supervisor
 from ork_provider.errors import TryAgain
+from ork_provider.session import shared_session
 from ork_provider.testing import TriggerResult, run_trigger
 from tests.support.dependency import on
 from tests.support.state_server import NOW, StateServer, serve_states
@@ -284,3 +288,40 @@ async def test_many_runs_of_one_dag(server: StateServer) -> None:
     result = await run_trigger(DependencyWaitTrigger(jobs=jobs, until=3, poll_interval=TICK), answers=server.answers)
     assert result.payload["status"] == "success"
     assert max(len(msg.run_ids or ()) for msg in result.messages) < 500
+
+
+# What is kept --------------------------------------------------------------------------------------
+
+
+async def test_nothing_is_kept(server: StateServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When nobody waits for the runs of a DAG any more, its poll is gone; so are, after a while, the names it had."""
+    monkeypatch.setattr("ork_provider.dependency.source.KNOWN_FOR", 0.05)
+    for i in range(3):
+        server.add_run(f"dag{i}", tasks={"a": "success", "a_1": "success"})
+        server.add_groups(f"dag{i}", {"g": ["a", "a_1"]})
+    service = DependencyService(source := Supervisor(), None)
+    for i in range(3):
+        group = TaskDependency(dag_id=f"dag{i}", run_id="r1", task_group_id="g")
+        poll = service.shared(group)
+        assert poll is service.shared(group)
+        assert poll is not None
+        assert (await poll.look([poll.name(group)]))[poll.name(group)].complete
+        del poll
+        await asyncio.sleep(0.1)
+    assert not service._polls
+    assert set(source._checked) == {"dag2"}
+
+
+async def test_polls_close(server: StateServer) -> None:
+    """A triggerer keeps no poll of a DAG for whose runs nobody waits."""
+    gc.collect()
+    before = sum(isinstance(one, DagPoll) for one in gc.get_objects())
+    async with shared_session():
+        for dag_id, run_id in add(server, 5, 1):
+            server.before(2, partial(server.set_tasks, {"a": "success"}, dag_id, run_id))
+            result = await run_trigger(
+                trigger(on(run_id, "a", dag_id=dag_id), poll_interval=0.05), answers=server.answers
+            )
+            assert result.payload["status"] == "success"
+        gc.collect()
+        assert sum(isinstance(one, DagPoll) for one in gc.get_objects()) <= before
