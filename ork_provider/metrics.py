@@ -2,7 +2,8 @@
 
 Counters ``ork.wait.started``, ``deferred``, ``rescheduled``, ``polled``, ``errors`` and ``finished``, the timer
 ``ork.wait.duration``, the gauges ``ork.wait.in_flight`` and ``ork.hub.scopes`` of one triggerer process. Tags:
-``service`` (the kind of job, or ``many``), ``dag_id``, ``task_id`` and, where a wait has ended, ``outcome``.
+``service`` (the kind of job, or ``many``), ``dag_id``, ``task_id`` and, where a wait has ended, ``outcome``. Another
+counter, ``ork.dependency.looks``, has the ``dag_id`` of the DAG that was looked at, once however many share a look.
 """
 
 from __future__ import annotations
@@ -30,13 +31,20 @@ def count(name: str, tags: dict[str, str], by: int = 1) -> None:
 
 
 def finished(tags: dict[str, str], outcome: str, seconds: float, *, asks: int, errors: int) -> None:
-    """Say that a wait has ended: how, after how long, and how often its jobs were asked for."""
+    """Say that a wait has ended: how, after how long, and how often its jobs were asked for since it was deferred."""
     from airflow.sdk.observability import stats
 
     count("polled", tags, asks)
     count("errors", tags, errors)
     count("finished", {**tags, "outcome": outcome})
     stats.timing("ork.wait.duration", timedelta(seconds=seconds), tags={**tags, "outcome": outcome})
+
+
+def looked(dag_id: str) -> None:
+    """Count a look at the runs of a DAG."""
+    from airflow.sdk.observability import stats
+
+    stats.incr("ork.dependency.looks", 1, tags={"dag_id": dag_id})
 
 
 def gauge(name: str, value: float) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from ork_provider import metrics
 from ork_provider.dependency.job import END, TaskDependency, read_date
 from ork_provider.dependency.source import ENDED, RunStates, Source, TooMany
 from ork_provider.dependency.status import FAILED, GONE, DependencyStatus, Instance, States, name_of, sum_up
@@ -84,6 +85,7 @@ class DagPoll(Listing):
 
     async def look(self, names: Collection[Hashable]) -> dict[Hashable, Any]:
         """See Listing."""
+        metrics.looked(self._dag_id)
         wanted = [name.job for name in names if isinstance(name, Wanted)]
         looked = await self._look(wanted)
         return {Wanted(job): self._status_of(job, looked) for job in wanted}

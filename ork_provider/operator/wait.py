@@ -75,6 +75,7 @@ class WaitOperator(CheckedOperator):
     carried: Mapping[str, Any] = MappingProxyType({})
     """Arguments of ``execute_complete`` that Airflow keeps while the task is deferred."""
     clock: Clock = SystemClock()
+    _looks_once = False  # a wait goes on that has begun before
     _switch: KillSwitch | None = None
 
     def __init__(
@@ -142,12 +143,14 @@ class WaitOperator(CheckedOperator):
         self._tell(context, jobs)
         self._guard.answer_for(*jobs)
         tags = metrics.tags_of((job.kind for job in jobs), context["ti"])
-        metrics.count("started", tags)
+        metrics.count("started", tags, by=0 if self._looks_once else 1)
         policy = Policy(poll_interval=self.look_interval, jitter=0.0, error_budget=self.error_budget)
         watch = self._new_watch(self._end_of_look(deadline), policy, worker)
         watch.journal = None
         outcome = self._wait(jobs, watch, worker)
         if outcome.verdict == TIMEOUT and not _passed(deadline, self.clock):
+            metrics.count("polled", tags, watch.asks)
+            metrics.count("errors", tags, watch.errors)
             if self.deferrable:
                 self._defer(context, jobs, deadline, watch.asks)
             policy = Policy(poll_interval=self.wait_interval, error_budget=self.error_budget)
@@ -373,7 +376,11 @@ class WaitOperator(CheckedOperator):
             if verdict != TIMEOUT:
                 return self._complete(context, verdict, message, jobs, worker)
         self._tell(context, [job for job, _ in jobs], [describe_job(*one) for one in jobs])
-        raise type(gave_up)(message) from gave_up
+        raise self.given_up(gave_up, message, jobs) from gave_up
+
+    def given_up(self, gave_up: Exception, message: str, jobs: Sequence[tuple[Job, JobStatus]]) -> Exception:
+        """Return the error for a wait on whose trigger Airflow has given up."""
+        return type(gave_up)(message)
 
     def stored_jobs(self, context: Context) -> Sequence[Job]:
         """Return the jobs that the task waits for, where no event names them."""

@@ -109,6 +109,37 @@ def test_triggerer(server: StateServer, recorder: Recorder, state: str | None, o
     assert (max(in_flight), in_flight[-1], scopes[-1]) == (1, 0, 0)
 
 
+def test_asks_before_the_deferral(server: StateServer, recorder: Recorder) -> None:
+    """What a worker asks before it gives up its place is counted there, and not again by the triggerer."""
+    server.add_run(tasks={"a": "running"})
+    waiter = Waiter(server)
+    with pytest.raises(TaskDeferred) as deferred:
+        waiter.operator(on("r1", "a"), poll_timeout=0.1).execute(waiter.context)
+    asked = server.count()
+    assert asked > 1
+    assert recorder.of("polled") == [(asked, OURS)]
+    server.set_tasks({"a": "success"})
+    triggered(server, deferred.value)
+    assert recorder.total("polled") == asked + 1
+
+
+def test_asks_of_a_worker_that_stays(server: StateServer, recorder: Recorder) -> None:
+    """The looks of a worker that does not defer are all counted."""
+    server.add_run(tasks={"a": "running"})
+    server.before(5, lambda: server.set_tasks({"a": "success"}))
+    Waiter(server, "worker").wait(on("r1", "a"))
+    assert recorder.total("polled") == server.count()
+
+
+def test_looks(server: StateServer, recorder: Recorder) -> None:
+    """Looks at the runs of a DAG are counted, and not who shares them."""
+    server.add_run(tasks={"a": "running", "b": "success"})
+    server.before(4, lambda: server.set_tasks({"a": "success"}))
+    Waiter(server).wait([on("r1", "a"), on("r1", "b")], poll_timeout=0)
+    looks = [(count, tags) for name, count, tags in recorder.counts if name == "ork.dependency.looks"]
+    assert looks == [(1, {"dag_id": "sales"})] * server.count("GetTaskStates")
+
+
 def test_errors(server: StateServer, recorder: Recorder) -> None:
     """Answers that are none are counted."""
     server.add_run(tasks={"a": "running"})
@@ -134,7 +165,7 @@ def test_killed(server: StateServer, recorder: Recorder) -> None:
 
 
 def test_rescheduled(server: StateServer, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each time that a task is rescheduled is counted."""
+    """Each time that a task is rescheduled is counted, and its looks; its wait has begun once."""
     monkeypatch.setattr("ork_provider.dependency.operator.has_triggerer", lambda log: False)
     server.add_run(tasks={"a": "running"})
     waiter = Waiter(server)
@@ -142,6 +173,8 @@ def test_rescheduled(server: StateServer, recorder: Recorder, monkeypatch: pytes
         with pytest.raises(AirflowRescheduleException):
             waiter.run(waiter.operator(on("r1", "a"), fallback="reschedule"))
     assert recorder.of("rescheduled") == [(1, OURS)] * 2
+    assert recorder.of("started") == [(1, OURS)]
+    assert recorder.of("polled") == [(1, OURS)] * 2
     assert recorder.total("deferred") == recorder.total("finished") == 0
     assert health.HEALTH_TIMEOUT < 10
 
