@@ -20,8 +20,8 @@ from ork_provider.operator.arguments import to_seconds
 from ork_provider.operator.outcome import failure
 from ork_provider.operator.wait import WaitOperator
 from ork_provider.settings import resume_pause
+from ork_provider.waiting import FAILED, TIMEOUT, Policy, Until, keep_trying
 from ork_provider.waiting import SUCCESS as SUCCEEDED
-from ork_provider.waiting import TIMEOUT, Policy, Until, keep_trying
 from ork_provider.worker import Worker
 
 if TYPE_CHECKING:
@@ -347,10 +347,15 @@ class DependencyWaitOperator(WaitOperator):
         states = {status.state for _, status in jobs}
         failed = JobState.FAILED in states and JobState.LOST not in states
         if (verdict == TIMEOUT and self.on_timeout == "skip") or (
-            verdict != TIMEOUT and failed and self.on_failed == "skip"
+            verdict == FAILED and failed and self.on_failed == "skip"
         ):
             return AirflowSkipException(message)
         return failure(verdict, message, jobs)
+
+    def given_up(self, gave_up: Exception, message: str, jobs: Sequence[tuple[Job, JobStatus]]) -> Exception:
+        """See WaitOperator; Airflow gives up after the deadline, also where no triggerer was alive to notice that."""
+        late = type(gave_up).__name__ == "TaskDeferralTimeout"
+        return self.failure(TIMEOUT, message, jobs) if late else super().given_up(gave_up, message, jobs)
 
     def said_of_left(self, cancels: str) -> str:
         """See WaitOperator; nobody expects a dependency to be cancelled."""

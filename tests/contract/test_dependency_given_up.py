@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError
 
 from ork_provider.dependency import TaskDependency
-from ork_provider.errors import JobLost
+from ork_provider.errors import JobError, JobLost, TimedOut
 from tests.support.dependency import Waiter, on
 from tests.support.state_server import NOW, StateServer, serve_states
 
@@ -31,7 +31,7 @@ def test_latest_stays(server: StateServer, error: str, map_index: int) -> None:
     waiter.ti.map_index = map_index
     server.add_run(run_id="r1", logical_date=NOW)
     operator = waiter.operator(TaskDependency(dag_id="sales", run="latest"))
-    with pytest.raises(TaskDeferralError if error == "Trigger failure" else TaskDeferralTimeout):
+    with pytest.raises(TaskDeferralError if error == "Trigger failure" else TimedOut):
         waiter.give_up(operator, error, lambda: server.add_run(run_id="r2", logical_date=NOW + DAY, state="success"))
     assert waiter.ti.xcoms["ork_job"]["run_id"] == "r1"
 
@@ -68,3 +68,26 @@ def test_lost_xcom(server: StateServer) -> None:
         server.set_run("success")
 
     assert waiter.give_up(operator, meanwhile=lose)["dependencies"][0]["stats"]["run_id"] == "r1"
+
+
+@pytest.mark.parametrize(("on_timeout", "error"), [("skip", AirflowSkipException), ("fail", TimedOut)])
+def test_late(server: StateServer, on_timeout: str, error: type[Exception]) -> None:
+    """The deadline that no triggerer was alive to notice ends the task as on_timeout says."""
+    server.add_run()
+    waiter = Waiter(server)
+    with pytest.raises(error, match="Airflow gave up on the trigger"):
+        waiter.give_up(waiter.operator(on("r1"), timeout=60, on_timeout=on_timeout))
+    with pytest.raises(TaskDeferralError, match="Airflow gave up on the trigger"):
+        waiter.give_up(waiter.operator(on("r1"), timeout=60, on_timeout=on_timeout), "Trigger failure")
+
+
+def test_error_of_the_watch(server: StateServer) -> None:
+    """on_failed='skip' skips for what has failed, not for a wait that could not go on."""
+    server.add_run(tasks={"a": "failed", "b": "running"})
+    waiter = Waiter(server)
+    operator = waiter.operator([on("r1", "a"), on("r1", "b")], on_failed="skip")
+    jobs = [{**on("r1", "a").to_dict(), "state": "failed"}, on("r1", "b").to_dict()]
+    with pytest.raises(JobError, match="crashed"):
+        operator.execute_complete(waiter.context, {"status": "error", "message": "It crashed.", "jobs": jobs})
+    with pytest.raises(AirflowSkipException):
+        operator.execute_complete(waiter.context, {"status": "failed", "message": "It failed.", "jobs": jobs})
