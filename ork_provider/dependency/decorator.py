@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +14,7 @@ from ork_provider.dependency.job import TaskDependency
 from ork_provider.dependency.operator import DependencyWaitOperator
 from ork_provider.dependency.outputs import Outputs, read_output
 from ork_provider.dependency.service import service_of
+from ork_provider.dependency.status import outside_loops
 from ork_provider.job import Job, JobStatus
 
 if TYPE_CHECKING:
@@ -73,16 +73,6 @@ class DependencyWaitDecoratedOperator(DecoratedOperator, DependencyWaitOperator)
         kwargs = self.determine_kwargs({**context, **outputs, **given})
         value = self.python_callable(*self.op_args, **kwargs)
         return asyncio.run(value) if inspect.iscoroutine(value) else value
-
-
-def outside_loops(call: Callable[[], Any]) -> Any:
-    """Return what a call returns that runs an event loop; from within one, as a coroutine function, in a thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return call()
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(call).result()
 
 
 def dependency_wait_task(

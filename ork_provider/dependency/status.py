@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ork_provider.job import JobState, JobStatus
 
 if TYPE_CHECKING:
     from ork_provider.dependency.job import TaskDependency
+
+T = TypeVar("T")
 
 Instance = tuple[str, int]
 """A task instance: the task's id and its map index, -1 if it is not mapped."""
@@ -69,8 +73,11 @@ class DependencyStatus:
         from ork_provider.dependency.service import look_closely
         from ork_provider.worker import Worker
 
-        with Worker({"airflow_conn_id": airflow_conn_id}) as worker:
-            return worker.run(look_closely(dependency, worker.services))
+        def look() -> DependencyStatus:
+            with Worker({"airflow_conn_id": airflow_conn_id}) as worker:
+                return worker.run(look_closely(dependency, worker.services))
+
+        return outside_loops(look)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON, as it stands in XCom, in events and in exceptions."""
@@ -140,6 +147,16 @@ def name_of(instance: Instance) -> str:
     """Return a name in which a mapped instance cannot be taken for a task: ``load[3]``, ``load_3``."""
     task_id, index = instance
     return task_id if index < 0 else f"{task_id}[{index}]"
+
+
+def outside_loops(call: Callable[[], T]) -> T:
+    """Return what a call returns that runs an event loop; from within one, as a coroutine function, in a thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
 
 
 def _list(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -375,6 +376,16 @@ def test_status_of_what_is_missing(server: StateServer) -> None:
     states = [status.state.value for status in look_at(on("r9", exists_by=soon), on("r9"), on("r9", exists_by=past))]
     assert states == ["running", "running", "lost"]
     assert DependencyStatus.fetch(on("r9")).missing == ("run r9 of DAG sales",)
+
+
+def test_status_in_a_coroutine(server: StateServer) -> None:
+    """A task that is a coroutine function may ask for it as well."""
+    server.add_run(state="success", tasks={"a": "success"})
+
+    async def look() -> DependencyStatus:
+        return DependencyStatus.fetch(on("r1"))
+
+    assert asyncio.run(look()).succeeded == 1
 
 
 # Without a triggerer -----------------------------------------------------------------------------
