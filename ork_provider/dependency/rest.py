@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from ork_provider.dependency.source import ENDED, FAR, RunStates, Source
 from ork_provider.dependency.status import Instance
-from ork_provider.errors import NotFound, TryAgain
+from ork_provider.errors import BadRequest, NotFound, TryAgain
 from ork_provider.http.service import HttpEndpoint
 from ork_provider.session import Request, Session, check, send_as
 from ork_provider.session.secrets import scrub
@@ -25,6 +25,10 @@ PAGE = 1000
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of one page that are read at most; a task instance takes about 2 kB."""
+
+
+NO_GROUP = "ork.no-such-group"
+"""The id of a group that no DAG has."""
 
 
 class RestApi(Source):
@@ -37,6 +41,7 @@ class RestApi(Source):
     def __init__(self, session: Session, conn_id: str) -> None:
         self._session = session
         self._server = Server(session, conn_id)
+        self._knows_groups = False
 
     # -- questions -----------------------------------------------------------------------------------------------
 
@@ -85,10 +90,25 @@ class RestApi(Source):
             try:
                 of_group = [("task_group_id", group_id)] if group_id else []
                 instances = await self._get_all(path, "task_instances", *of_group)
+                if of_group:
+                    await self._check_groups(path)
             except NotFound:  # of the run, or of the DAG
                 continue
             _add(found, instances)
         return found
+
+    async def _check_groups(self, path: str) -> None:
+        """Make sure, once, that there is no list for a group that does not exist: an older Airflow gives all tasks.
+
+        :raises BadRequest: it is such a one
+        """
+        if self._knows_groups:
+            return
+        if await self._find(path, ("task_group_id", NO_GROUP), ("limit", "1")) is not None:
+            raise BadRequest(
+                "That Airflow's API does not tell the tasks of a group from others (3.2 does); name them in task_ids."
+            )
+        self._knows_groups = True
 
     async def runs_of_dates(self, dag_id: str, dates: Collection[str]) -> AsyncIterator[tuple[str, str]]:
         """See Source; one request for each."""

@@ -281,6 +281,15 @@ def test_answers_without_sense(odd: Callable[[int, str], Any], body: str, name: 
         over_rest(connection, QUESTIONS[name])
 
 
+def test_groups_that_are_not_known(odd: Callable[[int, str], Any]) -> None:
+    """An Airflow that gives all tasks for whatever group is not believed."""
+    one = {"dag_run_id": "r1", "task_id": "a", "map_index": -1, "state": "success"}
+    connection = odd(200, json.dumps({"task_instances": [one], "total_entries": 1}))
+    with pytest.raises(BadRequest, match="name them in task_ids"):
+        over_rest(connection, QUESTIONS["group"])
+    assert over_rest(connection, QUESTIONS["all tasks"]) == {"r1": {("a", -1): "success"}}
+
+
 @pytest.mark.parametrize(("status", "error"), [(503, TryAgain), (429, Throttled), (403, BadRequest)])
 def test_refusals(odd: Callable[[int, str], Any], status: int, error: type[Exception]) -> None:
     """Refusals are sorted as those of any service are."""
