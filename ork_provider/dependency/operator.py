@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from ork_provider import metrics
 from ork_provider.attempt import Handover, Store
 from ork_provider.dependency.health import has_triggerer
-from ork_provider.dependency.job import END, SUCCESS, TaskDependency, iso
+from ork_provider.dependency.job import END, LATEST, SUCCESS, TaskDependency, iso, read_date
 from ork_provider.dependency.reading import read_dependency, shown
 from ork_provider.dependency.service import find_run, look_closely, service_of
 from ork_provider.dependency.trigger import DependencyWaitTrigger
-from ork_provider.errors import InvalidJob, JobError, OrkError
+from ork_provider.errors import InvalidJob, JobError, OrkError, TryAgain
 from ork_provider.job import Job, JobState, JobStatus, describe, jobs_from_dicts
 from ork_provider.operator.arguments import to_seconds
 from ork_provider.operator.outcome import failure
 from ork_provider.operator.wait import WaitOperator
 from ork_provider.settings import resume_pause
-from ork_provider.waiting import FAILED, TIMEOUT, Policy, Until, keep_trying
+from ork_provider.waiting import FAILED, TIMEOUT, Policy, TooLate, Until, keep_trying, limited
 from ork_provider.waiting import SUCCESS as SUCCEEDED
 from ork_provider.worker import Worker
 
@@ -177,6 +177,9 @@ class DependencyWaitOperator(WaitOperator):
                 job = replace(job, run_id=ti.run_id, date_offset=None)
             else:
                 job = replace(job, logical_date=self._date_of(job, where, context), date_offset=None)
+        here = job.dag_id == ti.dag_id and not self._is_elsewhere(job)
+        if here and job.logical_date and read_date(job.logical_date, where) == context.get("logical_date"):
+            job = replace(job, run_id=ti.run_id, logical_date=None)  # no two runs of a DAG have the same
         grace = timedelta(seconds=to_seconds(self.missing_grace))
         exists_by = iso(self.clock.now() + grace) if self.if_missing == "fail" else None
         return replace(
@@ -197,17 +200,45 @@ class DependencyWaitOperator(WaitOperator):
     def _is_elsewhere(self, job: TaskDependency) -> bool:
         return (job.conn_id or self.airflow_conn_id) is not None
 
-    async def _find_runs(self, jobs: Sequence[TaskDependency], worker: Worker) -> list[TaskDependency]:
-        """Give the dependencies the ids of their runs, of those that exist already."""
-        policy = Policy(error_budget=self.error_budget)
+    async def _find_runs(
+        self, jobs: Sequence[TaskDependency], worker: Worker, deadline: datetime | None
+    ) -> list[TaskDependency]:
+        """Give the dependencies the ids of their runs, of those that exist already.
 
-        async def find(job: TaskDependency) -> TaskDependency:
-            what = f"Looking for the run of {job}"
-            return await keep_trying(
-                lambda: find_run(job, worker.services), policy=policy, clock=self.clock, log=self.log, what=what
-            )
+        Who waits for a date can find its run as well; what "latest" means must be known now.
+        """
+        silent: dict[str | None, str] = {}
+        found = [await self._find_run(job, worker, deadline, silent) for job in jobs]
+        for said in silent.values():
+            self.log.warning("Which runs are meant is looked for again: %s", said)
+        return found
 
-        return [await find(job) for job in jobs]
+    async def _find_run(
+        self, job: TaskDependency, worker: Worker, deadline: datetime | None, silent: dict[str | None, str]
+    ) -> TaskDependency:
+        """Find one run.
+
+        :param silent: what an Airflow has answered that is not to be asked for dates again, by its connection
+        """
+        if job.run != LATEST and job.conn_id in silent:
+            return job
+        left = (deadline - self.clock.now()).total_seconds() if deadline else float("inf")
+        what = f"Looking for the run of {job}"
+        budget = min(self.error_budget, max(left, 0.0)) if job.run == LATEST else 0.0
+        policy = Policy(error_budget=budget)
+        trying = keep_trying(
+            lambda: find_run(job, worker.services), policy=policy, clock=self.clock, log=self.log, what=what
+        )
+        try:
+            return await (trying if deadline is None else limited(trying, left, self.clock))
+        except (TryAgain, TooLate) as exc:
+            said = str(exc) or "no answer"
+            if job.run != LATEST:
+                silent[job.conn_id] = said
+                return job
+            if deadline is None or budget == self.error_budget:
+                raise
+            raise self.failure(TIMEOUT, f"The deadline passed; {what[0].lower()}{what[1:]}: {said}.", []) from exc
 
     # The life of the task ----------------------------------------------------------------------------
 
@@ -237,14 +268,15 @@ class DependencyWaitOperator(WaitOperator):
         return self.clock.now() if self._looks_once else super()._end_of_look(deadline)
 
     def _begin(self, context: Context, worker: Worker) -> Handover:
-        jobs = worker.run(self._find_runs(self.wanted_jobs(context), worker))
+        deadline = self._new_deadline()
+        jobs = worker.run(self._find_runs(self.wanted_jobs(context), worker, deadline))
         for i, job in enumerate(jobs):
             self._check_not_itself(job, f"depends_on[{i}]", context)
         return Handover(
             jobs=tuple(jobs),
             max_tries=int(context["ti"].try_number),
             at=self.clock.now(),
-            deadline=self._new_deadline(),
+            deadline=deadline,
             output=0,
         )
 
@@ -257,7 +289,7 @@ class DependencyWaitOperator(WaitOperator):
         except InvalidJob as exc:
             self.log.warning("The XCom ork_job does not say what was waited for, which is looked for again: %s", exc)
         with self._worker() as worker:
-            return worker.run(self._find_runs(self.wanted_jobs(context), worker))
+            return worker.run(self._find_runs(self.wanted_jobs(context), worker, None))
 
     def _rescheduled(self, context: Context) -> Handover | None:
         """Return the wait of this try that was rescheduled, if one was."""

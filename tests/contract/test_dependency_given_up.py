@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError, TaskDeferred
 
 from ork_provider.dependency import TaskDependency
-from ork_provider.errors import JobError, JobLost, TimedOut
+from ork_provider.errors import JobError, JobLost, TimedOut, TryAgain
 from tests.support.dependency import Waiter, on
 from tests.support.state_server import NOW, StateServer, serve_states
 
@@ -91,3 +92,54 @@ def test_error_of_the_watch(server: StateServer) -> None:
         operator.execute_complete(waiter.context, {"status": "error", "message": "It crashed.", "jobs": jobs})
     with pytest.raises(AirflowSkipException):
         operator.execute_complete(waiter.context, {"status": "failed", "message": "It failed.", "jobs": jobs})
+
+
+# Another Airflow that does not answer ------------------------------------------------------------
+
+
+@pytest.fixture
+def down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_DOWN", '{"conn_type": "http", "host": "http://127.0.0.1:1"}')
+
+
+@pytest.mark.parametrize("which", [{"run_id": "r1"}, {}, {"logical_date": NOW}], ids=["run_id", "same date", "date"])
+def test_down_defers(server: StateServer, down: None, which: dict[str, Any]) -> None:
+    """An Airflow that is down at the start does not hold the worker: the triggerer finds the run."""
+    waiter = Waiter(server)
+    operator = waiter.operator(TaskDependency(dag_id="sales", conn_id="down", **which), poll_timeout=0.1)
+    began = time.monotonic()
+    with pytest.raises(TaskDeferred):
+        operator.execute(waiter.context)
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("run", [None, "latest"])
+@pytest.mark.parametrize(("on_timeout", "error"), [("skip", AirflowSkipException), ("fail", TimedOut)])
+def test_down_until_the_deadline(
+    server: StateServer, down: None, run: str | None, on_timeout: str, error: type[Exception]
+) -> None:
+    """The deadline counts from the start, also while it is not known which run is meant."""
+    began = time.monotonic()
+    with pytest.raises(error, match="deadline"):
+        Waiter(server).wait(
+            TaskDependency(dag_id="sales", conn_id="down", run=run),
+            timeout=0.3,
+            on_timeout=on_timeout,
+            error_budget=1 if run is None else 60,
+        )
+    assert time.monotonic() - began < 4
+
+
+def test_latest_of_what_stays_down(server: StateServer, down: None) -> None:
+    """Which run is the latest is asked for as long as the error budget lasts; then the task fails."""
+    with pytest.raises(TryAgain):
+        Waiter(server).wait(TaskDependency(dag_id="sales", conn_id="down", run="latest"), error_budget=0.2)
+
+
+def test_one_question_to_what_is_down(server: StateServer, down: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """An Airflow that does not answer is asked once for all dates."""
+    waiter = Waiter(server)
+    dates = [TaskDependency(dag_id="sales", conn_id="down", logical_date=NOW + i * DAY) for i in range(5)]
+    with pytest.raises(TaskDeferred):
+        waiter.operator(dates, poll_timeout=0.1).execute(waiter.context)
+    assert capsys.readouterr().out.count("Which runs are meant is looked for again") == 1
