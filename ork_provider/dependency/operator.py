@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from ork_provider import metrics
 from ork_provider.attempt import Handover, Store
 from ork_provider.dependency.health import has_triggerer
+from ork_provider.dependency.itself import check_not_itself
 from ork_provider.dependency.job import END, LATEST, SUCCESS, TaskDependency, iso, read_date
 from ork_provider.dependency.reading import read_dependency, shown
 from ork_provider.dependency.service import find_run, look_closely, service_of
@@ -148,27 +149,6 @@ class DependencyWaitOperator(WaitOperator):
         jobs = [read_dependency(one, f"{self}.depends_on[{i}]", context["ti"]) for i, one in enumerate(given)]
         return [self._name_run(job, f"depends_on[{i}]", context) for i, job in enumerate(jobs)]
 
-    def _check_not_itself(self, job: TaskDependency, where: str, context: Context) -> None:
-        """Raise InvalidJob for a wait that cannot end."""
-        ti = context["ti"]
-        if self._is_elsewhere(job) or (job.dag_id, job.run_id) != (ti.dag_id, ti.run_id):
-            return
-        if not job.which_tasks:
-            raise InvalidJob(f"{self}.{where}: the task cannot wait for the whole of the run that it is part of.")
-        if self.task_id in job.task_ids:
-            raise InvalidJob(f"{self}.{where}: the task cannot wait for itself.")
-        if job.task_group_id in self._own_groups():
-            raise InvalidJob(f"{self}.{where}: the task cannot wait for a group that it is part of.")
-
-    def _own_groups(self) -> list[str | None]:
-        """Return the ids of the groups that this task is in."""
-        ids: list[str | None] = []
-        group = self.task_group
-        while group is not None and group.group_id is not None:
-            ids.append(group.group_id)
-            group = group.parent_group
-        return ids
-
     def _name_run(self, job: TaskDependency, where: str, context: Context) -> TaskDependency:
         """Give a dependency its run as far as that is known, and what this operator says of all of them."""
         ti = context["ti"]
@@ -268,10 +248,11 @@ class DependencyWaitOperator(WaitOperator):
         return self.clock.now() if self._looks_once else super()._end_of_look(deadline)
 
     def _begin(self, context: Context, worker: Worker) -> Handover:
-        deadline = self._new_deadline()
+        deadline, own = self._new_deadline(), (context["ti"].dag_id, context["ti"].run_id)
         jobs = worker.run(self._find_runs(self.wanted_jobs(context), worker, deadline))
         for i, job in enumerate(jobs):
-            self._check_not_itself(job, f"depends_on[{i}]", context)
+            if not self._is_elsewhere(job) and (job.dag_id, job.run_id) == own:
+                check_not_itself(job, f"{self}.depends_on[{i}]", self)
         return Handover(
             jobs=tuple(jobs),
             max_tries=int(context["ti"].try_number),

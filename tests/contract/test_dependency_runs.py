@@ -13,26 +13,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup
 from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
 from ork_provider.dependency import DependencyStatus, DependencyWaitOperator, TaskDependency, health
 from ork_provider.errors import BadRequest, InvalidJob, JobError, JobFailed, JobLost, TimedOut
 from tests.support.dependency import Waiter, look_at, on
-from tests.support.state_server import NOW, StateServer, serve_states
+from tests.support.state_server import NOW, StateServer
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def server() -> Iterator[StateServer]:
-    with serve_states() as server:
-        yield server
-
-
-@pytest.fixture(params=["worker", "trigger"])
-def waiter(server: StateServer, request: pytest.FixtureRequest) -> Waiter:
-    return Waiter(server, request.param)
 
 
 def run_of(result: Any) -> str:
@@ -257,6 +247,34 @@ def test_waiting_for_the_own_group(server: StateServer) -> None:
             waiter.run(tasks[group_id])
     with pytest.raises(TaskDeferred):
         tasks["outer.other"].execute(waiter.context)
+
+
+def test_waiting_for_what_comes_after(server: StateServer) -> None:
+    """A task of the own run that does not start before this one has ended is refused, and a group with one."""
+    waiter = Waiter(server)
+    server.add_run("reports", "own", tasks={"far": None, "early": None, "aside": None}, logical_date=NOW)
+    with DAG("reports", schedule=None):
+        wait = waiter.operator("x")
+        near, far = EmptyOperator(task_id="near"), EmptyOperator(task_id="far", trigger_rule="all_done")
+        with TaskGroup("late"):
+            last = EmptyOperator(task_id="last")
+        with TaskGroup("other"):
+            aside = EmptyOperator(task_id="aside")
+        wait >> near >> far >> last
+        wait >> EmptyOperator(task_id="early", trigger_rule="one_success") << aside
+    own: dict[str, Any] = {"dag_id": "reports", "logical_date": NOW}
+    for which, said in (
+        ("far", "cannot wait for far, which starts after it"),
+        (TaskDependency(task_ids=["aside", "near"], **own), "cannot wait for near, which starts after it"),
+        ({"dag_id": "reports", "task_group_id": "late"}, "for a group with late.last, which starts after it"),
+    ):
+        wait.depends_on = which
+        with pytest.raises(InvalidJob, match=said):
+            wait.execute(waiter.context)
+    for allowed in ("early", {"dag_id": "reports", "task_group_id": "other"}, on("earlier", "far", dag_id="reports")):
+        wait.depends_on = allowed
+        with pytest.raises(TaskDeferred):
+            wait.execute(waiter.context)
 
 
 def test_a_text_is_a_task(waiter: Waiter) -> None:
