@@ -53,19 +53,9 @@ class TaskDependency(Job):
     exists_by: str | None = None
 
     def __post_init__(self) -> None:
-        logical_date: Any = self.logical_date
-        date_offset: Any = self.date_offset
-        if isinstance(logical_date, datetime):
-            self._set("logical_date", iso(logical_date))
-        if isinstance(date_offset, timedelta):
-            self._set("date_offset", date_offset.total_seconds())
-        for name in ("task_ids", "map_indexes"):
-            value = getattr(self, name)
-            self._set(name, list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value])
+        for name in ("logical_date", "date_offset", "task_ids", "map_indexes"):
+            object.__setattr__(self, name, as_json(name, getattr(self, name)))
         self._check()
-
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
 
     def _check(self) -> None:
         """Raise InvalidJob for what makes no sense."""
@@ -134,6 +124,17 @@ class TaskDependency(Job):
     def __str__(self) -> str:
         what = self.which_tasks and f"{self.which_tasks} of "
         return f"dependency on {what}{self.dag_id} ({self.which_run})"
+
+
+def as_json(name: str, value: Any) -> Any:
+    """Return what a field was given as it is stored: a datetime, a timedelta or one of a list may be given, too."""
+    if name == "logical_date" and isinstance(value, datetime):
+        return iso(value)
+    if name == "date_offset" and isinstance(value, timedelta):
+        return value.total_seconds()
+    if name in ("task_ids", "map_indexes"):
+        return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return value
 
 
 def iso(time: datetime) -> str:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, cast
 
-from ork_provider.dependency.job import TaskDependency
+from ork_provider.dependency.job import TaskDependency, as_json
 from ork_provider.errors import InvalidJob
 from ork_provider.job import DERIVED, describe, show
 
@@ -50,6 +50,7 @@ def check_keys(value: Mapping[Any, Any], where: str) -> None:
 
 def _read_dict(value: Mapping[str, Any], where: str) -> TaskDependency:
     try:
-        return cast("TaskDependency", TaskDependency.from_dict(value, where))
+        given = {name: as_json(name, item) for name, item in value.items()}
+        return cast("TaskDependency", TaskDependency.from_dict(given, where))
     except InvalidJob as exc:
         raise exc if where in str(exc) else InvalidJob(f"{where}: {exc}") from None

@@ -293,7 +293,6 @@ def test_a_text_is_a_task(waiter: Waiter) -> None:
         [None],
         [["a"]],
         {"task_ids": ["a"]},
-        [{"dag_id": "sales", "task_ids": "a"}],
         {"dag_id": "sales", "run_id": ""},
     ],
 )
@@ -327,6 +326,27 @@ def test_listed_dependency(waiter: Waiter) -> None:
     waiter.server.add_run(state="success", logical_date=NOW, tasks={"a": "success"})
     first = waiter.wait(TaskDependency(dag_id="sales"))
     assert run_of(waiter.wait(first["dependencies"])) == "r1"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"logical_date": NOW},
+        {"logical_date": "{{ date }}"},
+        {"date_offset": timedelta(0)},
+        {"date_offset": "{{ delta }}"},
+        {"run_id": "r1", "task_ids": "m"},
+        {"run_id": "r1", "task_ids": ("m",), "map_indexes": 1},
+        {"run_id": "r1", "task_ids": "{{ task }}", "map_indexes": "{{ index }}"},
+    ],
+)
+def test_values_in_a_dict(waiter: Waiter, given: dict[str, Any]) -> None:
+    """A dict takes what the class takes, written in a DAG or rendered as native objects."""
+    waiter.server.add_run(tasks={("m", 0): "success", ("m", 1): "success"}, state="success", logical_date=NOW)
+    with DAG("reports", schedule=None, render_template_as_native_obj=True):
+        operator = waiter.operator({"dag_id": "sales", **given})
+    operator.render_template_fields({"date": NOW, "delta": timedelta(0), "task": "m", "index": 1})
+    assert run_of(waiter.run(operator)) == "r1"
 
 
 # In a DAG ----------------------------------------------------------------------------------------
