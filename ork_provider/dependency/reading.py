@@ -12,6 +12,9 @@ from ork_provider.errors import InvalidJob
 from ork_provider.job import DERIVED, describe, show
 
 FIELDS = tuple(sorted(field.name for field in fields(TaskDependency)))
+CHOOSING = ("run_id", "logical_date", "date_offset", "run", "task_ids", "task_group_id", "map_indexes")
+"""Fields without which something else is waited for."""
+
 EXPECTED = "a TaskDependency, its dict or the id of a task of this DAG run"
 
 
@@ -32,6 +35,7 @@ def read_dependency(value: Any, where: str, ti: Any) -> TaskDependency:
         return TaskDependency(dag_id=ti.dag_id, run_id=ti.run_id, task_ids=[value])
     if isinstance(value, Mapping):
         check_keys(value, where)
+        _check_values(value, where)
         return _read_dict(value, where)
     raise InvalidJob(f"{where}: expected {EXPECTED}, got {describe(value)}.")
 
@@ -46,6 +50,16 @@ def check_keys(value: Mapping[Any, Any], where: str) -> None:
             near = get_close_matches(str(key), FIELDS, 1, 0.5)
             meant = f"is {near[0]} meant?" if near else f"it has {', '.join(FIELDS)}."
             raise InvalidJob(f"{where}: a dependency has no field {show(key)}; {meant}")
+
+
+def _check_values(value: Mapping[Any, Any], where: str) -> None:
+    """Raise InvalidJob for a value that has come to nothing: it must not mean the whole run, or another one.
+
+    The wire format, which has a job_id, holds all fields.
+    """
+    empty = [name for name in CHOOSING if name in value and value[name] in (None, [], ())]
+    if empty and "job_id" not in value:
+        raise InvalidJob(f"{where}.{empty[0]}: expected a value, got {describe(value[empty[0]])}; or leave it out.")
 
 
 def _read_dict(value: Mapping[str, Any], where: str) -> TaskDependency:

@@ -349,6 +349,27 @@ def test_values_in_a_dict(waiter: Waiter, given: dict[str, Any]) -> None:
     assert run_of(waiter.run(operator)) == "r1"
 
 
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"task_ids": []},
+        {"task_ids": ()},
+        {"task_ids": None},
+        {"task_ids": ["a"], "map_indexes": []},
+        {"run_id": None},
+        {"logical_date": None},
+        {"task_group_id": None},
+    ],
+)
+def test_values_that_came_to_nothing(waiter: Waiter, empty: dict[str, Any]) -> None:
+    """A template that was rendered to nothing does not mean the whole run, all instances or another run."""
+    waiter.server.add_run(tasks={"a": "success"}, state="success", logical_date=NOW)
+    operator = waiter.operator("{{ which }}")
+    operator.depends_on = {"dag_id": "sales", **empty}
+    with pytest.raises(InvalidJob, match=rf"depends_on\[0\].{list(empty)[-1]}: expected"):
+        waiter.run(operator)
+
+
 # In a DAG ----------------------------------------------------------------------------------------
 
 
