@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.bases.operator import ExecutorSafeguard
@@ -12,6 +12,10 @@ from airflow.sdk.bases.operator import ExecutorSafeguard
 from ork_provider.operator import job as job_operator
 from ork_provider.operator import owner
 from tests.contract.kinds import KINDS, Kind
+
+if TYPE_CHECKING:
+    from tests.support.dependency import Waiter
+    from tests.support.state_server import StateServer
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +31,23 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         for name, value in found.fake.connections().items():
             monkeypatch.setenv(name, value)
         yield found
+
+
+@pytest.fixture
+def server() -> Iterator[StateServer]:
+    """Serve DAG runs and tasks from an empty database of Airflow's."""
+    from tests.support.state_server import serve_states
+
+    with serve_states() as server:
+        yield server
+
+
+@pytest.fixture(params=["worker", "trigger"])
+def waiter(server: StateServer, request: pytest.FixtureRequest) -> Waiter:
+    """Return a task that waits: in a worker, or in a triggerer."""
+    from tests.support.dependency import Waiter
+
+    return Waiter(server, request.param)
 
 
 @pytest.fixture(autouse=True)

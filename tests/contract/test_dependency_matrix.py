@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -12,76 +10,15 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from ork_provider.dependency import TaskDependency
 from ork_provider.errors import JobFailed, JobLost, TimedOut
-from tests.support.dependency import Waiter, counts, on
-from tests.support.state_server import StateServer, serve_states
+from tests.support.dependency import KINDS, Waiter, Wanted, counts, on, told
+from tests.support.state_server import StateServer
 
 GRACE = 0.06
-
-
-@pytest.fixture
-def server() -> Iterator[StateServer]:
-    with serve_states() as server:
-        yield server
-
-
-@pytest.fixture(params=["worker", "trigger"])
-def waiter(server: StateServer, request: pytest.FixtureRequest) -> Waiter:
-    return Waiter(server, request.param)
-
-
-@dataclass
-class Wanted:
-    """Three task instances, by the dependency on them; a run has them as its tasks.
-
-    :param others: what else there is in the run, which must not matter
-    """
-
-    name: str
-    instances: list[Any]
-    which: dict[str, Any] = field(default_factory=dict)
-    others: dict[Any, str] = field(default_factory=dict)
-
-    @property
-    def dependency(self) -> TaskDependency:
-        return TaskDependency(dag_id="sales", run_id="r1", **self.which)
-
-    def store(self, server: StateServer, *states: str | None) -> None:
-        """Store the run with its instances in these states."""
-        server.add_run(tasks={**dict(zip(self.instances, states, strict=True)), **self.others})
-        if self.name == "group":
-            server.add_groups("sales", {"load": self.instances, "rest": list(self.others)})
-
-    def become(self, server: StateServer, *states: str | None) -> None:
-        """Give the instances other states, and the run the one that follows from them."""
-        server.set_tasks(dict(zip(self.instances, states, strict=True)))
-        over = not {None, "running", "queued"} & set(states)
-        server.set_run(("failed" if "failed" in states else "success") if over and not self.others else "running")
-
-
-RUNNING = {"slow": "running", "broken": "failed"}
-KINDS = {
-    "run": Wanted("run", ["a", "b", "c"]),
-    "tasks": Wanted("tasks", ["a", "b", "c"], {"task_ids": ["a", "b", "c"]}, RUNNING),
-    "group": Wanted("group", ["a", "b", "c"], {"task_group_id": "load"}, RUNNING),
-    "mapped": Wanted("mapped", [("m", 0), ("m", 1), ("m", 2)], {"task_ids": ["m"]}, RUNNING),
-    "instances": Wanted(
-        "instances",
-        [("m", 0), ("m", 2), ("m", 5)],
-        {"task_ids": ["m"], "map_indexes": [0, 2, 5]},
-        {("m", 1): "failed", ("m", 3): "running", ("m", 4): "removed", **RUNNING},
-    ),
-}
 
 
 @pytest.fixture(params=KINDS)
 def wanted(request: pytest.FixtureRequest) -> Wanted:
     return KINDS[request.param]
-
-
-def told(result: Any) -> dict[str, Any]:
-    """Return what the task's result says of its one dependency."""
-    (one,) = result["dependencies"]
-    return dict(one)
 
 
 # All succeed, one is skipped ---------------------------------------------------------------------
@@ -165,14 +102,42 @@ def test_failed_already(waiter: Waiter, wanted: Wanted, state: str) -> None:
 # Cleared and rerun -------------------------------------------------------------------------------
 
 
-def test_cleared_and_rerun(waiter: Waiter, wanted: Wanted) -> None:
+@pytest.mark.parametrize("on_failed", ["fail", "skip", "continue"])
+def test_cleared_and_rerun(waiter: Waiter, wanted: Wanted, on_failed: str) -> None:
     """What had succeeded and was cleared is waited for anew."""
     wanted.store(waiter.server, "success", "success", "running")
     waiter.server.before(5, lambda: wanted.become(waiter.server, None, "success", "success"))
     waiter.server.before(10, lambda: wanted.become(waiter.server, "running", "success", "success"))
     waiter.server.before(15, lambda: wanted.become(waiter.server, "success", "success", "success"))
-    assert told(waiter.wait(wanted.dependency))["state"] == "succeeded"
+    assert told(waiter.wait(wanted.dependency, on_failed=on_failed))["state"] == "succeeded"
     assert waiter.server.count() >= 15
+
+
+@pytest.mark.parametrize("on_failed", ["fail", "skip", "continue"])
+def test_rerun_fails(server: StateServer, wanted: Wanted, on_failed: str) -> None:
+    """What had succeeded, was cleared, and fails this time, has failed."""
+    waiter = Waiter(server, "trigger")
+    wanted.store(server, "success", "success", "running")
+    server.before(5, lambda: wanted.become(server, None, "success", "running"))
+    server.before(10, lambda: wanted.become(server, "failed", "success", "success"))
+    if on_failed == "continue":
+        one = told(waiter.wait(wanted.dependency, on_failed=on_failed))
+        assert (one["state"], one["stats"]["failed"]) == ("succeeded", int(wanted.name != "run"))
+    else:
+        with pytest.raises(JobFailed if on_failed == "fail" else AirflowSkipException, match="failed"):
+            waiter.wait(wanted.dependency, on_failed=on_failed)
+    assert server.count() >= 10
+
+
+def test_failed_and_cleared(server: StateServer, wanted: Wanted) -> None:
+    """With on_failed='continue' what has failed and was cleared while others run counts by its rerun."""
+    waiter = Waiter(server, "trigger")
+    wanted.store(server, "failed", "running", "running")
+    server.before(5, lambda: wanted.become(server, None, "running", "running"))
+    server.before(10, lambda: wanted.become(server, "success", "success", "success"))
+    one = told(waiter.wait(wanted.dependency, on_failed="continue"))
+    assert one["state"] == "succeeded"
+    assert counts(one) == ({} if wanted.name == "run" else {"total": 3, "succeeded": 3})
 
 
 def test_retry_after_the_rerun(server: StateServer, wanted: Wanted) -> None:
@@ -296,113 +261,3 @@ def test_failure_beside_what_is_missing(waiter: Waiter, if_missing: str) -> None
     with pytest.raises(JobFailed, match=r"later of DAG sales, run r1 does not exist.* a \(failed\)") as caught:
         waiter.wait(on("r1", "a", "b", "later"), if_missing=if_missing)
     assert caught.value.job["stats"]["missing"] == ["later of DAG sales, run r1"]
-
-
-# Several -----------------------------------------------------------------------------------------
-
-
-def several(server: StateServer, *states: str | None) -> list[TaskDependency]:
-    """Return dependencies on the same task of runs in which it has these states."""
-    for i, state in enumerate(states):
-        server.add_run(run_id=f"r{i}", tasks={"a": state, "b": "running"})
-    return [on(f"r{i}", "a") for i, _ in enumerate(states)]
-
-
-@pytest.mark.parametrize(
-    ("until", "first", "then"),
-    [
-        ("all", ("success", "running", "success"), ("success", "success", "success")),
-        ("any", ("failed", "running", None), ("failed", "running", "success")),
-        ("any", ("running", "running", "running"), ("running", "running", "skipped")),
-        (2, ("success", "failed", None), ("success", "failed", "success")),
-        (2, ("running", "running", None), ("success", "success", None)),
-    ],
-)
-def test_until(waiter: Waiter, until: Any, first: tuple[str], then: tuple[str]) -> None:
-    """A wait is over when enough of several have succeeded, whichever; each is reported, not only the first."""
-    server = waiter.server
-
-    def change() -> None:
-        for i, state in enumerate(then):
-            server.set_tasks({"a": state}, run_id=f"r{i}")
-
-    dependencies = several(server, *first)
-    server.before(12, change)
-    result = waiter.wait(dependencies, until=until)
-    assert server.count() >= 12
-    states = [{"success": "succeeded", "skipped": "succeeded"}.get(str(s), s) for s in then]
-    told = [one["state"] for one in result["dependencies"]]
-    assert [one["run_id"] for one in result["dependencies"]] == ["r0", "r1", "r2"]
-    assert sum(state == "succeeded" for state in told) >= (3 if until == "all" else 1 if until == "any" else until)
-    assert all(one in (state, "running") for one, state in zip(told, states, strict=True) if one != "running")
-
-
-@pytest.mark.parametrize("on_failed", ["fail", "skip"])
-def test_one_of_several_fails(waiter: Waiter, on_failed: str) -> None:
-    """The second of three runs has failed: the task ends at once, though the first and the third still run."""
-    dependencies = several(waiter.server, "running", "failed", None)
-    with pytest.raises(JobFailed if on_failed == "fail" else AirflowSkipException, match=r"a of sales \(r1\) failed"):
-        waiter.wait(dependencies, on_failed=on_failed)
-    assert waiter.server.count() <= 8
-
-
-@pytest.mark.parametrize("if_missing", ["fail", "wait"])
-def test_failure_while_another_run_is_missing(waiter: Waiter, if_missing: str) -> None:
-    """A failed task in one run ends the wait at once while another run does not exist yet."""
-    dependencies = [on("r9", "a"), *several(waiter.server, "failed")]
-    with pytest.raises(JobFailed, match=r"a of sales \(r0\) failed"):
-        waiter.wait(dependencies, if_missing=if_missing)
-
-
-@pytest.mark.parametrize("until", ["any", 2])
-def test_too_few_are_left(waiter: Waiter, until: Any) -> None:
-    """When too few can still succeed, the task fails at the end of all, and names each that has failed."""
-    dependencies = several(waiter.server, "failed", "running", "failed")
-    waiter.server.before(
-        9, lambda: waiter.server.set_tasks({"a": "failed" if until == "any" else "success"}, run_id="r1")
-    )
-    with pytest.raises(JobFailed, match=r"\(r0\) failed.*\(r2\) failed"):
-        waiter.wait(dependencies, until=until)
-
-
-@pytest.mark.parametrize("until", ["all", "any", 2])
-def test_until_goes_with_continue(waiter: Waiter, until: Any) -> None:
-    """With on_failed='continue' what has ended counts, whatever it came to."""
-    dependencies = several(waiter.server, "failed", "success", "failed")
-    result = waiter.wait(dependencies, until=until, on_failed="continue")
-    assert len(result["dependencies"]) == 3
-    assert waiter.deferrals == 0
-
-
-def test_until_and_missing(waiter: Waiter) -> None:
-    """A run that does not exist costs nothing when enough others succeed."""
-    dependencies = [on("r9", "a"), *several(waiter.server, "running", "success")]
-    result = waiter.wait(dependencies, until=1, missing_grace=0)
-    assert [one["run_id"] for one in result["dependencies"] if one["state"] == "succeeded"] == ["r1"]
-
-
-def test_several_dags(waiter: Waiter) -> None:
-    """Runs, tasks and groups of several DAGs are awaited together."""
-    server = waiter.server
-    for dag_id in ("sales", "stock", "staff"):
-        server.add_run(dag_id, tasks={"a": "running", ("m", 0): "running"})
-    server.add_groups("staff", {"load": ["a", "m"]})
-
-    def end() -> None:
-        server.set_run("success", "sales")
-        server.set_tasks({("m", 0): "success"}, "stock")
-        server.set_tasks({("m", 0): "success", "a": "success"}, "staff")
-
-    server.before(12, end)
-    group = TaskDependency(dag_id="staff", run_id="r1", task_group_id="load")
-    result = waiter.wait([on("r1"), on("r1", "m", dag_id="stock"), group])
-    assert [one["state"] for one in result["dependencies"]] == ["succeeded"] * 3
-    assert server.count() >= 12
-
-
-def test_the_same_twice(waiter: Waiter) -> None:
-    """A dependency that is named twice is reported twice."""
-    waiter.server.add_run(tasks={"a": "running"})
-    waiter.server.before(6, lambda: waiter.server.set_tasks({"a": "success"}))
-    result = waiter.wait([on("r1", "a"), on("r1", "a")])
-    assert [one["state"] for one in result["dependencies"]] == ["succeeded"] * 2

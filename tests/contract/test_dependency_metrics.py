@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +16,7 @@ from ork_provider.testing import run_trigger
 from ork_provider.testing.trigger_runner import task_instance
 from tests.contract.kinds import Kind
 from tests.support.dependency import Waiter, on
-from tests.support.state_server import StateServer, serve_states
+from tests.support.state_server import StateServer
 from tests.support.task import Task
 
 
@@ -51,12 +50,6 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     for name in ("incr", "timing", "gauge"):
         monkeypatch.setattr(stats, name, getattr(recorder, name))
     return recorder
-
-
-@pytest.fixture
-def server() -> Iterator[StateServer]:
-    with serve_states() as server:
-        yield server
 
 
 OURS = {"service": "dependency", "dag_id": "reports", "task_id": "report"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
@@ -14,14 +14,7 @@ from ork_provider.dependency import source as sources
 from ork_provider.dependency.source import apart, cut
 from ork_provider.job import JobState
 from tests.support.dependency import Waiter, look_at, on
-from tests.support.state_server import StateServer, serve_states
-
-
-@pytest.fixture
-def server() -> Iterator[StateServer]:
-    with serve_states() as server:
-        yield server
-
+from tests.support.state_server import StateServer
 
 MAPPED = {("a", 0): "running", ("a", 1): "queued", ("a", 2): "scheduled", ("a", 3): "deferred"}
 OF_A = {"a[0]": "running", "a[1]": "queued", "a[2]": "scheduled", "a[3]": "deferred"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,18 +13,6 @@ from ork_provider.dependency.decorator import DependencyWaitDecoratedOperator
 from ork_provider.errors import JobFailed
 from tests.support.dependency import Waiter, on
 from tests.support.other_airflow import serve_airflow
-from tests.support.state_server import StateServer, serve_states
-
-
-@pytest.fixture
-def server() -> Iterator[StateServer]:
-    with serve_states() as server:
-        yield server
-
-
-@pytest.fixture(params=["worker", "trigger"])
-def waiter(server: StateServer, request: pytest.FixtureRequest) -> Waiter:
-    return Waiter(server, request.param)
 
 
 def call(waiter: Waiter, function: Callable[..., Any], depends_on: Any, **arguments: Any) -> Any:

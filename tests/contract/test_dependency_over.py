@@ -33,11 +33,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StateServer]:
         yield server
 
 
-@pytest.fixture(params=["worker", "trigger"])
-def waiter(server: StateServer, request: pytest.FixtureRequest) -> Waiter:
-    return Waiter(server, request.param)
-
-
 def store(server: StateServer, state: str = "running") -> None:
     """Store a run in which nothing that is wanted has begun; something else has."""
     pending = {"a": None, "b": None, ("m", 0): None, ("m", 1): "success"}

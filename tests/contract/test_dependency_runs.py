@@ -169,6 +169,14 @@ def test_deleted_run_of_a_date(waiter: Waiter) -> None:
     assert run_of(waiter.wait(TaskDependency(dag_id="sales", task_ids=["a"]))) == "r2"
 
 
+@pytest.mark.parametrize(("year", "days"), [(9999, 36_500), (2, -800)])
+def test_no_such_date(waiter: Waiter, year: int, days: int) -> None:
+    """An offset that leads out of the calendar is named."""
+    waiter.logical_date = datetime(year, 1, 1, tzinfo=timezone.utc)
+    with pytest.raises(InvalidJob, match=r"depends_on\[0\].date_offset: .* is no date"):
+        waiter.wait(TaskDependency(dag_id="sales", date_offset=days * DAY))  # type: ignore[arg-type]
+
+
 def test_no_logical_date(waiter: Waiter) -> None:
     """A run without a logical date cannot name another DAG's run by it, and says what can; its own run it can."""
     waiter.logical_date = None
@@ -298,8 +306,10 @@ def test_a_text_is_a_task(waiter: Waiter) -> None:
 )
 def test_what_is_no_dependency(waiter: Waiter, bad: Any) -> None:
     """What came out of a template or an XCom and is no dependency is named by its place."""
+    operator = waiter.operator("{{ which }}")
+    operator.depends_on = bad
     with pytest.raises(InvalidJob, match=r"depends_on\[0\]"):
-        waiter.wait(bad)
+        waiter.run(operator)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
@@ -22,15 +22,9 @@ from ork_provider.errors import TryAgain
 from ork_provider.session import shared_session
 from ork_provider.testing import TriggerResult, run_trigger
 from tests.support.dependency import on
-from tests.support.state_server import NOW, StateServer, serve_states
+from tests.support.state_server import NOW, StateServer
 
 TICK = 0.4
-
-
-@pytest.fixture
-def server() -> Iterator[StateServer]:
-    with serve_states() as server:
-        yield server
 
 
 def trigger(dependency: TaskDependency, **more: Any) -> DependencyWaitTrigger:

@@ -107,3 +107,59 @@ def counts(told: Mapping[str, Any]) -> dict[str, int]:
     """Return the counts of a dependency that are not 0."""
     names = ("total", "succeeded", "failed", "skipped", "running", "pending")
     return {name: told["stats"][name] for name in names if told["stats"][name]}
+
+
+@dataclass
+class Wanted:
+    """Three task instances, by the dependency on them; a run has them as its tasks.
+
+    :param others: what else there is in the run, which must not matter
+    """
+
+    name: str
+    instances: list[Any]
+    which: dict[str, Any] = field(default_factory=dict)
+    others: dict[Any, str] = field(default_factory=dict)
+
+    @property
+    def dependency(self) -> TaskDependency:
+        """The dependency on them in the run ``r1``."""
+        return self.of_run("r1")
+
+    def of_run(self, run_id: str) -> TaskDependency:
+        """Return the dependency on them in a run."""
+        return TaskDependency(dag_id="sales", run_id=run_id, **self.which)
+
+    def store(self, server: StateServer, *states: str | None, run_id: str = "r1") -> None:
+        """Store a run with its instances in these states."""
+        server.add_run(run_id=run_id, tasks={**dict(zip(self.instances, states, strict=True)), **self.others})
+        if self.name == "group":
+            server.add_groups("sales", {"load": self.instances, "rest": list(self.others)})
+
+    def become(self, server: StateServer, *states: str | None, run_id: str = "r1") -> None:
+        """Give the instances other states, and the run the one that follows from them."""
+        server.set_tasks(dict(zip(self.instances, states, strict=True)), run_id=run_id)
+        over = not {None, "running", "queued"} & set(states)
+        ended = "failed" if "failed" in states else "success"
+        server.set_run(ended if over and not self.others else "running", run_id=run_id)
+
+
+RUNNING = {"slow": "running", "broken": "failed"}
+KINDS = {
+    "run": Wanted("run", ["a", "b", "c"]),
+    "tasks": Wanted("tasks", ["a", "b", "c"], {"task_ids": ["a", "b", "c"]}, RUNNING),
+    "group": Wanted("group", ["a", "b", "c"], {"task_group_id": "load"}, RUNNING),
+    "mapped": Wanted("mapped", [("m", 0), ("m", 1), ("m", 2)], {"task_ids": ["m"]}, RUNNING),
+    "instances": Wanted(
+        "instances",
+        [("m", 0), ("m", 2), ("m", 5)],
+        {"task_ids": ["m"], "map_indexes": [0, 2, 5]},
+        {("m", 1): "failed", ("m", 3): "running", ("m", 4): "removed", **RUNNING},
+    ),
+}
+
+
+def told(result: Any) -> dict[str, Any]:
+    """Return what the task's result says of its one dependency."""
+    (one,) = result["dependencies"]
+    return dict(one)
