@@ -12,7 +12,7 @@ from ork_provider.attempt import Handover, Store
 from ork_provider.dependency.health import has_triggerer
 from ork_provider.dependency.itself import check_not_itself
 from ork_provider.dependency.job import END, LATEST, SUCCESS, TaskDependency, iso, read_date
-from ork_provider.dependency.reading import read_dependency, shown
+from ork_provider.dependency.reading import check_given, read_dependency, shown
 from ork_provider.dependency.service import find_run, look_closely, service_of
 from ork_provider.dependency.trigger import DependencyWaitTrigger
 from ork_provider.errors import InvalidJob, JobError, OrkError, TryAgain
@@ -129,6 +129,9 @@ class DependencyWaitOperator(WaitOperator):
             raise self.bad_argument("until", '"all", "any" or a number of dependencies', self.until)
         if isinstance(self.depends_on, str | Sequence | Mapping) and not self.depends_on:
             raise self.bad_argument("depends_on", "at least one dependency", self.depends_on)
+        count = check_given(self.depends_on, f"{self}.depends_on")
+        if count is not None and type(self.until) is int and self.until > count:
+            raise self.bad_argument("until", f"a number up to {count}, of the dependencies", self.until)
 
     @property
     def depends_on(self) -> Any:
@@ -175,7 +178,10 @@ class DependencyWaitOperator(WaitOperator):
                 f"{self}.{where}: this DAG run has no logical date to find the run of {job.dag_id} by; name that run "
                 "by run_id, logical_date or run='latest'."
             )
-        return iso(own + timedelta(seconds=job.date_offset or 0))
+        try:
+            return iso(own + timedelta(seconds=job.date_offset or 0))
+        except OverflowError:
+            raise InvalidJob(f"{self}.{where}.date_offset: {own:%Y-%m-%d} and {job.which_run} is no date.") from None
 
     def _is_elsewhere(self, job: TaskDependency) -> bool:
         return (job.conn_id or self.airflow_conn_id) is not None

@@ -27,6 +27,26 @@ def shown(value: Any) -> Any:
     return value
 
 
+def check_given(value: Any, where: str) -> int | None:
+    """Check what a DAG's author has given, as far as no template or other task will say it.
+
+    :returns: how many dependencies these are, None if that is not known yet
+    """
+    if isinstance(value, list | tuple):
+        for i, one in enumerate(value):
+            _check_one(one, f"{where}[{i}]")
+        return len(value)
+    _check_one(value, where)
+    return 1 if isinstance(value, Mapping) or (isinstance(value, str) and "{" not in value) else None
+
+
+def _check_one(value: Any, where: str) -> None:
+    if isinstance(value, Mapping):
+        check_keys(value, where)
+    elif not hasattr(value, "resolve") and (not isinstance(value, str) or not value):  # else another task's output
+        raise InvalidJob(f"{where}: expected {EXPECTED}, got {describe(value)}.")
+
+
 def read_dependency(value: Any, where: str, ti: Any) -> TaskDependency:
     """Read one dependency; a text is a task of the run that ``ti`` is of."""
     if isinstance(value, TaskDependency):

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG, XComArg
 
 from ork_provider.dependency import DependencyStatus, DependencyWaitOperator, TaskDependency
 from ork_provider.errors import BadRequest, InvalidJob
@@ -101,6 +102,15 @@ def test_dependency(arguments: dict[str, Any], said: str) -> None:
         ({"depends_on": ()}, "depends_on must be at least one dependency"),
         ({"depends_on": ""}, "depends_on must be at least one dependency"),
         ({"depends_on": {}}, "depends_on must be at least one dependency"),
+        ({"depends_on": 5}, "depends_on: expected a TaskDependency, its dict or the id of a task"),
+        ({"depends_on": None}, "depends_on: expected a TaskDependency"),
+        ({"depends_on": [None]}, r"depends_on\[0\]: expected a TaskDependency"),
+        ({"depends_on": ["a", ["b"]]}, r"depends_on\[1\]: expected a TaskDependency"),
+        ({"depends_on": ["a", ""]}, r"depends_on\[1\]: expected a TaskDependency"),
+        ({"depends_on": {"dag_id": "d", "task_id": "a"}}, r"depends_on: a dependency has no field 'task_id'"),
+        ({"until": 5}, "until must be a number up to 1, of the dependencies, got int 5"),
+        ({"until": 2, "depends_on": {"dag_id": "d"}}, "until must be a number up to 1"),
+        ({"until": 3, "depends_on": ["a", "{{ b }}"]}, "until must be a number up to 2"),
     ],
 )
 def test_operator(arguments: dict[str, Any], said: str) -> None:
@@ -109,6 +119,14 @@ def test_operator(arguments: dict[str, Any], said: str) -> None:
         DependencyWaitOperator(**{"task_id": "report", "depends_on": "a", **arguments})
     assert "report" in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+def test_number_that_is_not_known_yet() -> None:
+    """How many dependencies a template renders to is not known when the DAG is parsed."""
+    with DAG("reports", schedule=None):
+        which = XComArg(DependencyWaitOperator(task_id="which", depends_on="a"))
+        for i, depends_on in enumerate(["{{ which }}", which]):
+            assert DependencyWaitOperator(task_id=f"t{i}", depends_on=depends_on, until=5).until == 5
 
 
 @pytest.mark.parametrize("name", ["cancel_on_kill", "cancel_on_timeout", "cancel_rest"])
