@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -14,6 +15,12 @@ LATEST = "latest"
 SUCCESS, END = "success", "end"
 FURTHEST = 100 * 366 * 24 * 3600
 """Seconds from one logical date to another at most."""
+
+_DATE = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"([T ](?P<time>[0-9]{2}:[0-9]{2}(:[0-9]{2})?)((?<=:[0-9]{2}:[0-9]{2})\.(?P<decimals>[0-9]{1,9}))?)?"
+    r"(Z|(?P<zone>[+-][0-9]{2}:[0-9]{2}))?"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,15 +150,19 @@ def iso(time: datetime) -> str:
 
 
 def read_date(text: str | None, where: str) -> datetime | None:
-    """Read an ISO 8601 time; one without a zone is UTC."""
+    """Read an ISO 8601 time; one without a zone is UTC. What Pythons read differently is read here, or refused."""
     if text is None:
         return None
+    found = _DATE.fullmatch(text) if isinstance(text, str) else None
     try:
-        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except (ValueError, AttributeError, TypeError):
+        if found is None:
+            raise ValueError(text)
+        time = datetime.fromisoformat(f"{found['date']}T{found['time'] or '00:00:00'}{found['zone'] or ''}")
+    except ValueError:
         raise InvalidJob(
             f"{where}: expected a time as 2026-01-31T00:00:00+00:00 (ISO 8601), got {describe(text)}."
         ) from None
+    time = time.replace(microsecond=int((found["decimals"] or "").ljust(6, "0")[:6]))
     return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
 

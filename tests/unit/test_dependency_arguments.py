@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk import DAG, XComArg
 
 from ork_provider.dependency import DependencyStatus, DependencyWaitOperator, TaskDependency
+from ork_provider.dependency.job import read_date
 from ork_provider.errors import BadRequest, InvalidJob
 from ork_provider.job import job_from_dict
 
@@ -179,3 +180,53 @@ def test_fetch_needs_a_run(which: dict[str, Any]) -> None:
     """Outside of a task that waits, nobody knows whose logical date is meant."""
     with pytest.raises(BadRequest, match="which run"):
         DependencyStatus.fetch(TaskDependency(dag_id="sales", **which))
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-01-31", AT),
+        ("2026-01-31T00:00", AT),
+        ("2026-01-31 00:00:00", AT),
+        ("2026-01-31T00:00:00Z", AT),
+        ("2026-01-31T01:00:00+01:00", AT),
+        ("2026-01-30T18:30-05:30", AT),
+        ("2026-01-31T00:00:00.5Z", AT.replace(microsecond=500_000)),
+        ("2026-01-31T00:00:00.000001+00:00", AT.replace(microsecond=1)),
+        ("2026-01-31T00:00:00.123456789Z", AT.replace(microsecond=123_456)),
+        ("2026-01-31Z", AT),
+    ],
+)
+def test_dates(text: str, time: datetime) -> None:
+    """These are times, whichever Python reads them."""
+    assert read_date(text, "logical_date") == time
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "20260131T000000",
+        "20260131",
+        "2026-W05-6",
+        "2026-01-31T00",
+        "2026-01-31T00:00.5",
+        "2026-01-31T00:00:00,5",
+        "2026-01-31T00:00:00.",
+        "2026-01-31T00:00:00.0000000001",
+        "2026-01-31x00:00:00",
+        "2026-01-31T24:00:00",
+        "2026-01-31T00:00:00+01",
+        "2026-01-31T00:00:00+0100",
+        "2026-01-31T00:00:00+24:00",
+        "2026-01-31T00:00:00ZZ",
+        "2026-01-31T00:00:00z",
+        " 2026-01-31",
+        "2026-01-31\n",
+        "\u0662026-01-31",
+        "",
+    ],
+)
+def test_no_dates(text: str) -> None:
+    """These are none, also where a Python would read them."""
+    with pytest.raises(InvalidJob, match="logical_date: expected a time as 2026"):
+        read_date(text, "logical_date")
