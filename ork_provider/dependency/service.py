@@ -136,8 +136,8 @@ async def find_run(job: TaskDependency, services: Services) -> TaskDependency:
         run_id = await source.latest_run(job.dag_id)
         return replace(job, run_id=run_id, run=None) if run_id else job
     if job.run_id is None and job.logical_date:
-        async for _, run_id in source.runs_of_dates(job.dag_id, [job.logical_date]):
-            return replace(job, run_id=run_id, logical_date=None)
+        found = [run_id async for _, run_id in source.runs_of_dates(job.dag_id, [job.logical_date])]
+        return replace(job, run_id=found[0], logical_date=None) if found else job
     return job
 
 
