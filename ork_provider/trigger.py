@@ -52,7 +52,7 @@ class Plan:
 
     jobs: tuple[Job, ...]
     until: str | int
-    fail_fast: bool
+    fail_fast: int
     deadline: datetime | None
     policy: Policy
 
@@ -62,7 +62,7 @@ class JobTrigger(BaseTrigger):
 
     :param jobs: job dicts (``Job.to_dict()``); jobs, once they have been read
     :param until: ``"all"``, ``"any"`` or the number of jobs that must succeed
-    :param fail_fast: end at the first job that did not succeed
+    :param fail_fast: end at the first job that did not succeed; or a number: when so many did not
     :param deadline: ISO 8601 UTC time at which the wait ends with a ``timeout`` event
     :param not_before: ISO 8601 UTC time before which no event is sent
     :param poll_interval: seconds between two asks of a job
@@ -150,7 +150,7 @@ class JobTrigger(BaseTrigger):
         return Plan(
             jobs=jobs,
             until=self.until,
-            fail_fast=bool(self.fail_fast),
+            fail_fast=self.fail_fast if isinstance(self.fail_fast, int) else bool(self.fail_fast),
             deadline=read_time(self.deadline, "deadline"),
             policy=policy_of(
                 poll_interval=read_seconds(self.poll_interval, "poll_interval"),

@@ -244,6 +244,8 @@ class DependencyWaitOperator(WaitOperator):
             rescheduled = self._rescheduled(context)
             wait = rescheduled or self._begin(context, worker)
             self._wait_so_far, self._looks_once = wait, rescheduled is not None
+            if type(self.until) is int and self.on_failed != "continue":
+                self.fail_fast = len(wait.jobs) - self.until + 1
             return self._watch(context, wait.jobs, wait.deadline, worker)
 
     _wait_so_far: Handover | None = None

@@ -68,7 +68,7 @@ class WaitOperator(CheckedOperator):
     job_type: ClassVar[type[Any]] = Job
     """What jobs it waits for."""
     until: Until = "all"
-    fail_fast: bool = False
+    fail_fast: int = False
     trigger_class: ClassVar[type[JobTrigger]]
     operator_extra_links = (ConsoleLink(),)
     job_link: str | None = None

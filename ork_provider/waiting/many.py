@@ -56,11 +56,12 @@ def needed(until: object, total: int) -> int:
     raise InvalidJob(f"until: expected {valid}, got {describe(until)}.")
 
 
-async def wait(jobs: Sequence[Job], watch: Watch, *, until: Until = "all", fail_fast: bool = False) -> Outcome:
+async def wait(jobs: Sequence[Job], watch: Watch, *, until: Until = "all", fail_fast: int = False) -> Outcome:
     """Follow all jobs at once until enough have succeeded, or all have ended.
 
-    ``fail_fast`` ends at the first job that did not succeed; otherwise every job is followed to its end,
-    unless enough have succeeded before. One job that cannot be asked never holds up another.
+    ``fail_fast`` ends at the first job that did not succeed, or, as a number, when so many did not; otherwise every
+    job is followed to its end, unless enough have succeeded before. One job that cannot be asked never holds up
+    another.
     """
     need = needed(until, len(jobs))
     if watch.journal:
@@ -102,9 +103,9 @@ def _good(result: JobStatus | Exception) -> bool:
     return isinstance(result, JobStatus) and result.state is JobState.SUCCEEDED
 
 
-def _enough(results: Any, need: int, fail_fast: bool) -> bool:
+def _enough(results: Any, need: int, fail_fast: int) -> bool:
     good = sum(map(_good, results))
-    return good >= need or (fail_fast and good < len(results)) or any(_late(r) for r in results)
+    return good >= need or 0 < fail_fast <= len(results) - good or any(_late(r) for r in results)
 
 
 def _late(result: object) -> bool:
@@ -117,13 +118,13 @@ def _sum_up(
     ended: dict[int, JobStatus | Exception],
     need: int,
     *,
-    fail_fast: bool = False,
+    fail_fast: int = False,
 ) -> Outcome:
     statuses = [_last_word(job, watch, ended.get(i)) for i, job in enumerate(jobs)]
     errors = [r for r in ended.values() if isinstance(r, OrkError)]
     if sum(map(_good, ended.values())) >= need:
         verdict = SUCCESS
-    elif fail_fast and any(isinstance(result, JobStatus) and not _good(result) for result in ended.values()):
+    elif 0 < fail_fast <= sum(isinstance(result, JobStatus) and not _good(result) for result in ended.values()):
         verdict = FAILED  # and not too late, though another one is
     elif any(map(_late, ended.values())):
         verdict = TIMEOUT

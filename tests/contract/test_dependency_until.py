@@ -79,15 +79,26 @@ def test_failure_while_another_run_is_missing(waiter: Waiter, if_missing: str) -
         waiter.wait(dependencies, if_missing=if_missing)
 
 
-@pytest.mark.parametrize("until", ["any", 2])
-def test_too_few_are_left(waiter: Waiter, until: Any) -> None:
-    """When too few can still succeed, the task fails at the end of all, and names each that has failed."""
+def test_all_fail(waiter: Waiter) -> None:
+    """Where any one is enough, the task fails at the end of all, and names each that has failed."""
     dependencies = several(waiter.server, "failed", "running", "failed")
-    waiter.server.before(
-        9, lambda: waiter.server.set_tasks({"a": "failed" if until == "any" else "success"}, run_id="r1")
-    )
+    waiter.server.before(9, lambda: waiter.server.set_tasks({"a": "failed"}, run_id="r1"))
     with pytest.raises(JobFailed, match=r"\(r0\) failed.*\(r2\) failed"):
-        waiter.wait(dependencies, until=until)
+        waiter.wait(dependencies, until="any")
+    assert waiter.server.count() >= 9
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("on_failed", ["fail", "skip"])
+def test_too_few_are_left(waiter: Waiter, late: bool, on_failed: str) -> None:
+    """As soon as too few are left to succeed the task ends, though others still run, and names what has failed."""
+    dependencies = several(waiter.server, "failed", "running", "running" if late else "failed")
+    if late:
+        waiter.server.before(9, lambda: waiter.server.set_tasks({"a": "failed"}, run_id="r2"))
+    error = JobFailed if on_failed == "fail" else AirflowSkipException
+    with pytest.raises(error, match=r"\(r0\) failed.*\(r2\) failed"):
+        waiter.wait(dependencies, until=2, on_failed=on_failed, timeout=5)
+    assert waiter.server.count() <= 14
 
 
 @pytest.mark.parametrize("until", ["all", "any", 2])
