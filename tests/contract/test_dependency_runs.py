@@ -177,6 +177,19 @@ def test_no_such_date(waiter: Waiter, year: int, days: int) -> None:
         waiter.wait(TaskDependency(dag_id="sales", date_offset=days * DAY))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("native", [False, True])
+def test_day_of_a_zone(waiter: Waiter, native: bool) -> None:
+    """The day before in a zone is found by a template, also where the clocks were changed that night."""
+    import pendulum
+
+    waiter.server.add_run(logical_date=datetime(2026, 3, 28, 2, tzinfo=timezone.utc), tasks={"a": "success"})
+    template = "{{ logical_date.in_timezone('Europe/Berlin').subtract(days=1) }}"
+    with DAG("reports", schedule=None, render_template_as_native_obj=native):
+        operator = waiter.operator({"dag_id": "sales", "logical_date": template, "task_ids": ["a"]})
+    operator.render_template_fields({"logical_date": pendulum.datetime(2026, 3, 29, 1, tz="UTC")})
+    assert run_of(waiter.run(operator)) == "r1"
+
+
 def test_no_logical_date(waiter: Waiter) -> None:
     """A run without a logical date cannot name another DAG's run by it, and says what can; its own run it can."""
     waiter.logical_date = None
