@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ork_provider.errors import BadRequest, NotFound, OrkError, Throttled, TryAgain, Unauthorized
-from ork_provider.hub.seat import TICK
+from ork_provider.hub.seat import tick_of
 from ork_provider.job import JobState, JobStatus
 from ork_provider.waiting import FIRST_ASK, TIMEOUT, Journal, Outcome, Policy, Watch, needed, wait
 from tests.support.hub_world import BAD, GONE, GOOD, NEVER, RUN, Thing, World, nothing_left
@@ -262,7 +262,7 @@ def test_never_after_the_deadline(case: Case, seat: tuple[bool, str]) -> None:
     """A wait ends at its deadline at the latest, but for a first ask, which is given a minute; no restart moves it."""
     runs, _ = play(case, shared=seat[0], how=seat[1])
     assert case.deadline is not None
-    tick = TICK if seat[0] else 0.0  # those who share a poll wake together
+    tick = tick_of(case.policy.poll_interval) if seat[0] else 0.0  # those who share a poll wake together
     for run in runs:
         assert run.end <= max(case.deadline, run.start + FIRST_ASK) + tick + EPSILON
         firsts = [run.of(name)[0] for name in {ask.job for ask in run.asks}]
