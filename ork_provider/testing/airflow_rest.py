@@ -27,9 +27,11 @@ class AirflowRest:
         self.url = url
         self._http = httpx.Client(base_url=f"{url}/api/v2", timeout=30, trust_env=False)
 
-    def trigger_dag(self, dag_id: str, conf: JsonDict | None = None, run_id: str | None = None) -> str:
+    def trigger_dag(
+        self, dag_id: str, conf: JsonDict | None = None, run_id: str | None = None, logical_date: str | None = None
+    ) -> str:
         """Start a run of a DAG; return its run_id."""
-        body = {"logical_date": None, "conf": conf or {}, "dag_run_id": run_id}
+        body = {"logical_date": logical_date, "conf": conf or {}, "dag_run_id": run_id}
         answer = self._call("POST", f"/dags/{dag_id}/dagRuns", json=body)
         return str(answer["dag_run_id"])
 

@@ -26,6 +26,11 @@ SUB_TASKS = 4 * WORKFLOWS
 STALL = 12.0
 """Seconds in which no sub-task may have started while all slots are held by those who wait for them."""
 
+ETL, EXTRACT = "example_dependency_etl", "example_dependency_extract"
+LOADED = "users: 5, orders: 6, products: 8, inventory: 9"
+PATIENCE = '"poll_timeout": 30'
+"""What the example has; here a wait gives its slot back sooner."""
+
 PASSWORDS = {"admin": "the-admin-s-own", "reader": "the-reader-s-own"}
 FINISHED = re.compile(r"^\S+ .*Workload finished .*\bduration=(\S+) .*\bworkload_id=(\S+)", re.MULTILINE)
 
@@ -72,6 +77,9 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedAirflow
     dags.mkdir()
     for file in (HERE / "dags" / "dependency_waits.py", *ROOT.glob("example_dags/example_dependency_*.py")):
         shutil.copy(file, dags)
+    pipeline = dags / f"{ETL}.py"
+    assert PATIENCE in pipeline.read_text()
+    pipeline.write_text(pipeline.read_text().replace(PATIENCE, '"poll_timeout": 3'))
     passwords = folder / "passwords.json"
     passwords.write_text(json.dumps(PASSWORDS))
     with socket.socket() as probe:
@@ -122,16 +130,15 @@ def start_waiting(airflow: GuardedAirflow, dag_id: str, task_ids: tuple[str, ...
 def test_examples(airflow: GuardedAirflow) -> None:
     """Both pipelines of the page run: the one as its schedule starts it, the other with a pool as its throttle."""
     report = airflow.start_run("example_dependency_api")
-    (pipeline,) = until(lambda: airflow._call("GET", "/dags/example_dependency_etl/dagRuns")["dag_runs"])
+    (pipeline,) = until(lambda: airflow._call("GET", f"/dags/{ETL}/dagRuns")["dag_runs"])
     assert airflow.wait("example_dependency_api", report, timeout=100) == "success"
     said = airflow.xcom("example_dependency_api", report, "generate_report")
     assert said == ", ".join(f"user {n}" for n in range(1, 7))
     run_id = pipeline["dag_run_id"]
-    if airflow.wait("example_dependency_etl", run_id, timeout=100) != "success":
-        logs = [airflow.log("example_dependency_etl", run_id, task_id) for task_id in ("transform", "load")]
+    if airflow.wait(ETL, run_id, timeout=100) != "success":
+        logs = [airflow.log(ETL, run_id, task_id) for task_id in ("transform", "load")]
         raise AssertionError("\n".join(logs))
-    loaded = airflow.xcom("example_dependency_etl", run_id, "load")
-    assert loaded == "users: 5, orders: 6, products: 8, inventory: 9"
+    assert airflow.xcom(ETL, run_id, "load") == LOADED
 
 
 def test_a_failed_task_ends_the_wait_at_once(airflow: GuardedAirflow) -> None:
@@ -209,7 +216,7 @@ def test_over_the_rest_api(airflow: GuardedAirflow) -> None:
     time.sleep(6)  # longer than a token is good for
     airflow.set_task_state("dependency_held", held, "load", "success", map_index=0)
     airflow.wait("dependency_elsewhere", run_id)
-    assert airflow.xcom("dependency_elsewhere", run_id, "collect") == [8, 4]
+    assert airflow.xcom("dependency_elsewhere", run_id, "collect") == [4, 8]  # in map order
     looked = airflow.xcom("dependency_elsewhere", run_id, "look")
     assert (looked["run_state"], looked["total"], looked["succeeded"]) == ("success", 4, 4)
     assert "asking failed" not in airflow.log("dependency_elsewhere", run_id, "collect")
@@ -217,32 +224,34 @@ def test_over_the_rest_api(airflow: GuardedAirflow) -> None:
 
 @pytest.mark.timeout(300)
 def test_ten_workflows_on_two_workers(airflow: GuardedAirflow) -> None:
-    """Ten workflows wait for forty sub-tasks: with two slots all end; those who block them let no sub-task start."""
-    waiters, ids, seconds = _run_all(airflow)
+    """Ten pipelines wait for forty sub-tasks: with two slots all end; those who block them let no sub-task start."""
+    pipelines, ids, seconds = _run_all(airflow)
     deferred = airflow.worker_seconds(ids)
     held = _stall(airflow)
     print(f"\n{WORKFLOWS} workflows that wait for {SUB_TASKS} sub-tasks with 2 worker slots:")
     print(f"deferred: all ended after {seconds:.0f} s; their waits held slots for {deferred:.1f} worker-seconds")
     print(f"blocking: in {STALL:.0f} s no sub-task started; 2 of the waits held slots for {held:.1f} worker-seconds")
-    assert [airflow.xcom("dependency_total", run_id, "total") for run_id in waiters] == [20] * WORKFLOWS
+    assert [airflow.xcom(ETL, run_id, "load") for run_id in pipelines] == [LOADED] * WORKFLOWS
     assert deferred < WORKFLOWS * seconds / 4
     assert held >= 2 * STALL
 
 
 def _run_all(airflow: GuardedAirflow) -> tuple[list[str], set[str], float]:
-    """Start the waits first, then what they wait for; return their runs, instances, and how long it all took."""
+    """Run the example pipeline of ten days, the waits first; return its runs, the waits, and how long it all took.
+
+    The waits get both slots before anything that they wait for may start.
+    """
     began = time.monotonic()
-    parts = [f"parts_{n}" for n in range(WORKFLOWS)]
-    waiters = [airflow.start_run("dependency_total", run=run_id) for run_id in parts]
-    until(lambda: states(airflow, "dependency_total", waiters)["deferred"] == WORKFLOWS, 90)
-    for run_id in parts:
-        airflow.trigger_dag("dependency_parts", run_id=run_id)
-    for run_id in waiters:
-        assert airflow.wait("dependency_total", run_id, timeout=150) == "success"
-    assert states(airflow, "dependency_parts", parts) == {"success": SUB_TASKS}
+    dates = [f"2026-02-{day:02}T00:00:00Z" for day in range(1, WORKFLOWS + 1)]
+    pipelines = [airflow.trigger_dag(ETL, logical_date=date) for date in dates]
+    until(lambda: states(airflow, ETL, pipelines)["running"] == 2)
+    extracts = [airflow.trigger_dag(EXTRACT, logical_date=date) for date in dates]
+    for run_id in pipelines:
+        assert airflow.wait(ETL, run_id, timeout=200) == "success"
+    assert states(airflow, EXTRACT, extracts) == {"success": SUB_TASKS}
     seconds = time.monotonic() - began
-    ids = {i["id"] for run_id in waiters for i in airflow.task_instances("dependency_total", run_id)}
-    return waiters, ids, seconds
+    waits = {airflow.task_instance(ETL, run_id, "transform")["id"] for run_id in pipelines}
+    return pipelines, waits, seconds
 
 
 def _stall(airflow: GuardedAirflow) -> float:

@@ -46,15 +46,14 @@ with DAG("dependency_held", schedule=None, default_args={"pool": "held"}):
     load.expand(n=[0, 1])
     check()
 
-for name, deferrable in (("dependency_total", True), ("dependency_blocking", False)):
-    with DAG(name, schedule=None, params=PARAMS):
+with DAG("dependency_blocking", schedule=None, params=PARAMS):
 
-        @task.dependency_wait(depends_on=parts(), dependency_wait=SOON, timeout=600, deferrable=deferrable)
-        def total(output: Any) -> int:
-            """Add up what the parts have come to."""
-            return int(sum(output["parts.part"]))
+    @task.dependency_wait(depends_on=parts(), dependency_wait=SOON, timeout=600, deferrable=False)
+    def total(output: Any) -> int:
+        """Add up what the parts have come to."""
+        return int(sum(output["parts.part"]))
 
-        total()
+    total()
 
 with DAG("dependency_outcomes", schedule=None, params=PARAMS):
     DependencyWaitOperator(task_id="fails", depends_on=held(), dependency_wait=SOON)
