@@ -94,23 +94,40 @@ class Supervisor(Source):
 
     async def run_states(self, dag_id: str, run_ids: Collection[str]) -> dict[str, str]:
         """See Source; one request while no run of them has ended."""
+        return await self._states_of(dag_id, run_ids, await self._count_live(dag_id, run_ids))
+
+    async def _states_of(self, dag_id: str, run_ids: Collection[str], live: int) -> dict[str, str]:
+        """Return the states of runs of which so many have not ended.
+
+        One half is counted, what is left are those of the other half. A run that ends between two counts may be taken
+        for one that runs until the next look; that one has ended is only believed when Airflow says so of itself.
+        """
+        if live == len(run_ids):
+            return dict.fromkeys(run_ids, "running")
+        if live == 0 or len(run_ids) == 1:
+            found = [(run_id, await self._state_of(dag_id, run_id)) for run_id in run_ids]
+            return {run_id: state for run_id, state in found if state is not None}
+        first, second = halve(run_ids)
+        there = await self._count_live(dag_id, first)
+        rest = min(max(live - there, 0), len(second))
+        return {**await self._states_of(dag_id, first, there), **await self._states_of(dag_id, second, rest)}
+
+    async def _state_of(self, dag_id: str, run_id: str) -> str | None:
+        """Return the state of one run; None if there is none."""
         from airflow.sdk.execution_time.comms import GetDagRunState
 
-        if await self._count(dag_id, run_ids, ["queued", "running"]) == len(run_ids):
-            return dict.fromkeys(run_ids, "running")
-        if len(run_ids) > 1:
-            halves = [await self.run_states(dag_id, half) for half in halve(run_ids)]
-            return {**halves[0], **halves[1]}
-        (run_id,) = run_ids
         try:
             answer = await ask_airflow(GetDagRunState(dag_id=dag_id, run_id=run_id))
         except NotFound:
-            return {}
+            return None
         state = getattr(answer, "state", None)
         if state is None:
             raise _odd("GetDagRunState", answer)
         state = str(getattr(state, "value", state))
-        return {run_id: state if state in ENDED else "running"}
+        return state if state in ENDED else "running"
+
+    async def _count_live(self, dag_id: str, run_ids: Collection[str]) -> int:
+        return await self._count(dag_id, run_ids, ["queued", "running"])
 
     async def existing(self, dag_id: str, run_ids: Collection[str]) -> set[str]:
         """See Source; one request while all of them exist, or none."""
