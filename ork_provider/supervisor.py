@@ -14,6 +14,9 @@ from typing import Any
 from ork_provider.errors import NotFound, Throttled, TryAgain
 
 SUPERVISOR_TIMEOUT = 10.0
+WAKE_AFTER = 30.0
+"""Seconds after which the supervisor is woken: it has all triggers to load first, and does nothing else meanwhile."""
+
 WAKING = 300.0
 
 _awake: Any = None
@@ -52,6 +55,7 @@ def wake_supervisor(question: Callable[[], Any]) -> None:
 
 
 async def _wake(message: Any) -> None:
+    await asyncio.sleep(WAKE_AFTER)
     with contextlib.suppress(Exception):  # whoever needs an answer asks again, and says what was wrong
         await ask_supervisor(message, WAKING)
 

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from airflow.sdk.execution_time import task_runner
 
+from ork_provider import supervisor
 from ork_provider.supervisor import wake_supervisor
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wake it without delay."""
+    monkeypatch.setattr(supervisor, "WAKE_AFTER", 0.0)
 
 
 class Channel:

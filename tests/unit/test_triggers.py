@@ -19,6 +19,7 @@ from airflow.sdk.execution_time import comms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ork_provider import supervisor
 from ork_provider import trigger as trigger_module
 from ork_provider.bigquery import BigQueryJobTrigger
 from ork_provider.errors import InvalidJob
@@ -477,7 +478,7 @@ async def test_kill_or_move(kind: Kind, map_index: int, name: str, state: str, c
 
     ti = task_instance(map_index=map_index)
     await kind.run(kind.start(NEVER), kill_after=0.25, ti=ti, answers=answer)
-    assert seen == [(["task"], ["run"], map_index)] * 2  # once at the start, to wake the supervisor
+    assert seen == [(["task"], ["run"], map_index)]
     assert kind.cancels == cancels
 
 
@@ -524,8 +525,11 @@ async def test_shutdown_cancels_nothing(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(("more", "questions"), [({}, 1), ({"ti": None}, 0)])
-async def test_supervisor_is_woken(kind: Kind, more: dict[str, Any], questions: int) -> None:
-    """What a kill would have to ask is asked once at the start, when there is time for a first answer."""
+async def test_supervisor_is_woken(
+    kind: Kind, more: dict[str, Any], questions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a kill would have to ask is asked once ahead, when there is time for a first answer."""
+    monkeypatch.setattr(supervisor, "WAKE_AFTER", 0.0)
     result = await kind.run(kind.start(2), **more)
     assert sum(isinstance(message, comms.GetTaskStates) for message in result.messages) == questions
     assert result.payload["status"] == "success"
