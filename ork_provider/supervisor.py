@@ -39,7 +39,7 @@ async def ask_supervisor(message: Any, timeout: float = SUPERVISOR_TIMEOUT) -> A
 
 
 def wake_supervisor(question: Callable[[], Any]) -> None:
-    """Send a triggerer's supervisor a first request, whose answer nobody needs; later calls do nothing.
+    """Send a triggerer's supervisor a first request a little later, whose answer nobody needs; other calls do nothing.
 
     It builds Airflow's API at the first request, whatever that is: 4 to 9 seconds, on a busy machine many times that
     (measured on Airflow 3.3.2). A kill has no such time: Airflow ends ``on_kill`` after 30 seconds.
@@ -49,13 +49,16 @@ def wake_supervisor(question: Callable[[], Any]) -> None:
     if comms is _awake or not _has_loop(comms):
         return
     _awake = comms
-    waking = asyncio.create_task(_wake(question()))
+    asyncio.get_running_loop().call_later(WAKE_AFTER, _start_waking, question)
+
+
+def _start_waking(question: Callable[[], Any]) -> None:
+    waking = asyncio.ensure_future(_wake(question()))
     _waking.add(waking)
     waking.add_done_callback(_waking.discard)
 
 
 async def _wake(message: Any) -> None:
-    await asyncio.sleep(WAKE_AFTER)
     with contextlib.suppress(Exception):  # whoever needs an answer asks again, and says what was wrong
         await ask_supervisor(message, WAKING)
 

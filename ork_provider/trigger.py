@@ -37,7 +37,7 @@ KILL_BUDGET = 27.0
 
 KILL_QUESTION = 18.0
 """Seconds of them that Airflow may take to say whether the task was killed; a triggerer's first answer takes longer
-on a busy machine, which is why it is woken at the start."""
+on a busy machine, which is why it is woken ahead."""
 
 PROGRESS_INTERVAL = 30.0
 """Least seconds between two ``ork_progress`` XComs: each costs the triggerer's one channel 10 ms."""
