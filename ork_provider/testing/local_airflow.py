@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pathspec
 import psutil
 
 from ork_provider.testing.airflow_rest import AirflowRest, LocalAirflowError
@@ -208,7 +209,9 @@ class LocalAirflow(AirflowRest):
 
     def _wait_parsed(self, timeout: float = 60) -> None:
         """Wait until every file that defines a DAG has given one; a file that does not import is an error."""
+        ignored = _ignored(self.dags)
         files = {str(f.relative_to(self.dags)): f for f in self.dags.rglob("*.py")}
+        files = {name: file for name, file in files.items() if not ignored.match_file(name)}
         missing = {name for name, file in files.items() if DEFINES_A_DAG.search(file.read_text())}
 
         def parsed() -> bool | None:
@@ -272,6 +275,12 @@ def _settings(port: int, home: Path, dags: Path, parallelism: int, database: str
     }
     settings = {f"AIRFLOW__{s}__{key}": str(value) for s, keys in sections.items() for key, value in keys.items()}
     return {"AIRFLOW_HOME": str(home), **settings}
+
+
+def _ignored(dags: Path) -> pathspec.PathSpec[pathspec.Pattern]:
+    """Return the patterns of the folder's `.airflowignore`, which are those of a .gitignore."""
+    file = dags / ".airflowignore"
+    return pathspec.PathSpec.from_lines("gitignore", file.read_text().splitlines() if file.exists() else [])
 
 
 def _beats(health: dict[str, Any], component: str, since: float) -> bool:

@@ -1,0 +1,71 @@
+"""The Airflow that the lessons run in, and the services that they use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from _tutorial.catalog import LESSONS, PLUGINS
+from ork_provider.testing import (
+    FakeBigQuery,
+    FakeCloudRun,
+    FakeDataproc,
+    FakeDqops,
+    FakeHttpJobs,
+    merged_connections,
+)
+from ork_provider.testing.local_airflow import LocalAirflow
+
+SETTINGS = {
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
+    # A worker that is looked at every second: short waits would be failed by the scheduler at the default of 5 s
+    # (https://github.com/apache/airflow/issues/66374).
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+    "AIRFLOW__WORKERS__SOCKET_CLEANUP_TIMEOUT": "2",
+    "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
+}
+SLOTS = 32
+"""Enough for the lessons that hold twenty slots at once to show that they do."""
+
+
+class TutorialAirflow(LocalAirflow):
+    """An Airflow with the lessons, whose tasks know its REST API and the services."""
+
+    def __init__(self, connections: dict[str, str], dags: Path = LESSONS, **options: Any) -> None:
+        super().__init__(dags, parallelism=SLOTS, env={**SETTINGS, **connections}, **options)
+        self._environ["AIRFLOW_CONN_AIRFLOW_API"] = json.dumps({"conn_type": "http", "host": self.url})
+
+
+class LessonHome(TutorialAirflow):
+    """A database with an API server and nothing else: what `airflow dags test` needs of an Airflow."""
+
+    def __init__(self, connections: dict[str, str], dags: Path, **options: Any) -> None:
+        super().__init__(connections, dags, **options)
+        self.components: Sequence[str] = ("api-server",)  # type: ignore[assignment]
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment for `airflow` commands beside it."""
+        return dict(self._environ)
+
+    def _wait_parsed(self, timeout: float = 60) -> None:
+        """Nobody reads the DAGs here but the command."""
+
+
+@contextmanager
+def services() -> Iterator[dict[str, str]]:
+    """Serve stand-ins for the external systems; yield the connections that reach them."""
+    with ExitStack() as stack:
+        running = [
+            FakeBigQuery(running=4),
+            FakeCloudRun(running=4),
+            FakeDataproc(running=4),
+            FakeDqops(running=4),
+            FakeHttpJobs(running=4),
+        ]
+        for service in running:
+            stack.enter_context(service)
+        yield merged_connections(running)
