@@ -63,6 +63,9 @@ FAULTS: dict[str, int] = {
 }
 """What is done, and how often."""
 
+HUNG = 40.0
+"""Seconds after which whoever sent a request that hangs has given it up, and has sent it again."""
+
 RECOVERY = {"triggerer": 25.0, "scheduler": 30.0, "database": 10.0}
 """Seconds until all works again after a component was lost, at the settings of the suite: its start, and the time after
 which Airflow gives up on the lost one."""
@@ -94,6 +97,7 @@ class Monkey:
         self.works = {(work.task_id, work.number): work for work in self.site.works}
         self.began = time.monotonic()
         self._lasting: list[Lasting] = []
+        self._hanging: list[tuple[FakeServer, FaultRule]] = []
         self._down: dict[str, float] = {}
 
     # -- the course of things ----------------------------------------------------------------------------------
@@ -123,6 +127,9 @@ class Monkey:
         for lasting in [lasting for lasting in self._lasting if lasting.ends <= now]:
             lasting.end()
             self._lasting.remove(lasting)
+        for service, rule in self._hanging:  # behind another fault of the service, these requests come later
+            if rule.applied < rule.times:
+                self._trouble_of(service, HUNG)
         for component in self.airflow.components:
             if not self.airflow.runs(component):
                 since = self._down.setdefault(component, now)
@@ -231,8 +238,8 @@ class Monkey:
 
     def _hang(self) -> str:
         service = self._service()
-        service.fail(Fault.hang(120), times=6)
-        self._trouble_of(service, 40.0)
+        self._hanging.append((service, service.fail(Fault.hang(120), times=6)))
+        self._trouble_of(service, HUNG)
         return f"{service.service}, 6 requests"
 
     # -- the user ---------------------------------------------------------------------------------------------------
