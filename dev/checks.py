@@ -1,8 +1,8 @@
 """./dev/test: everything that CI runs, in order, stopping at the first failure.
 
 Without arguments: ruff, mypy, the unit and contract tests, the unit tests on the oldest and the newest
-supported Python that is found here, the end-to-end tests in a real Airflow, then the chaos suite: an Airflow with
-two triggerers on PostgreSQL in which everything dies at some time.
+supported Python that is found here, the end-to-end tests in a real Airflow, all lessons of the tutorial in another one,
+then the chaos suite: an Airflow with two triggerers on PostgreSQL in which everything dies at some time.
 
     ./dev/test --chaos              the chaos suite alone; about 12 minutes
     ./dev/test --chaos --seed 7     with another seed (1): it decides what runs, what dies, and when
@@ -29,7 +29,10 @@ from typing import BinaryIO
 from environment import ROOT, SUPPORTED, InstallError, clean_environ, find_python, ready, version_of
 
 E2E = "tests/e2e"
+TUTORIAL = "tests/tutorial"
 CHAOS = "tests/chaos"
+LESSONS = "example_dags"
+"""Some lessons are tests."""
 PYTEST = ["-m", "pytest"]
 PARALLEL = ["-n", str(max(3, os.cpu_count() or 1)), "--dist", "worksteal"]
 """The unit and contract tests wait for the fakes' real time more than they compute; those in a real Airflow do not."""
@@ -74,9 +77,11 @@ def _all(python: Path, environ: dict[str, str]) -> None:
     step("ruff format --check", "-m", "ruff", "format", "--check", ".")
     step("mypy --strict", "-m", "mypy", "-p", "ork_provider")
     step("mypy --strict dev", "-m", "mypy", "dev", "--exclude", "demo_dags")
-    step("unit and contract tests", *PYTEST, *PARALLEL, "tests", f"--ignore={E2E}", f"--ignore={CHAOS}")
+    apart = [f"--ignore={folder}" for folder in (E2E, TUTORIAL, CHAOS)]
+    step("unit and contract tests", *PYTEST, *PARALLEL, "tests", LESSONS, *apart)
     _step("unit tests on other Pythons", lambda: _other_pythons(python, environ))
     step("end-to-end tests", *PYTEST, E2E)
+    step("lessons of the tutorial", *PYTEST, "-s", TUTORIAL)
     _step("chaos suite", lambda: _chaos(python, environ))
 
 
@@ -139,7 +144,7 @@ def _environ(home: str) -> dict[str, str]:
 def _targets(arguments: list[str]) -> list[str]:
     """Return all tests but the chaos, unless the arguments name files or folders of their own."""
     named = any(not a.startswith("-") and Path(ROOT, a.split("::")[0]).exists() for a in arguments)
-    return [] if named else ["tests", f"--ignore={CHAOS}"]
+    return [] if named else ["tests", LESSONS, f"--ignore={CHAOS}"]
 
 
 def _run(command: list[str | Path], environ: dict[str, str]) -> int:
