@@ -31,6 +31,9 @@ T = TypeVar("T")
 CANCEL_BUDGET = 27.0
 """Seconds for the cancels of one wait, made side by side."""
 
+ANSWER = 9.0
+"""Seconds for the answer to one question or cancel; a connection that hangs must leave time for another one."""
+
 SEE_END = 10.0
 """Seconds for which cancelled jobs are watched, so that the result says how they ended."""
 
@@ -129,7 +132,7 @@ class Ender:
 
         async def noted() -> T:
             try:
-                return await call()
+                return await _answered(call, self.clock)
             except TryAgain as exc:
                 said.append(exc)
                 raise
@@ -141,6 +144,14 @@ class Ender:
             return await limited(trying, seconds, self.clock)
         except TooLate:
             raise said[-1] if said else TryAgain(f"the service did not answer within {seconds:g} s") from None
+
+
+async def _answered(call: Callable[[], Coroutine[Any, Any, T]], clock: Clock) -> T:
+    """Return what a call returns; TryAgain if the service does not answer in time."""
+    try:
+        return await limited(call(), ANSWER, clock)
+    except TooLate:
+        raise TryAgain(f"the service did not answer within {ANSWER:g} s") from None
 
 
 def is_enough(jobs: Sequence[tuple[Job, JobStatus]], until: Until) -> bool:
@@ -170,7 +181,7 @@ async def cancel_all(
 async def _cancel_one(job: Job, services: Services, clock: Clock, log: logging.Logger | Any, budget: float) -> str:
     try:
         known = await keep_trying(
-            lambda: services.cancel(job),
+            lambda: _answered(lambda: services.cancel(job), clock),
             policy=Policy(error_budget=budget - 3, backoff_cap=3),
             clock=clock,
             log=log,

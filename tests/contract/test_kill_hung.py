@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk import BaseHook
 from airflow.sdk.execution_time import comms
 
+from ork_provider import ending
 from ork_provider import trigger as trigger_module
 from ork_provider import worker as worker_module
 from ork_provider.errors import Killed
@@ -84,6 +85,16 @@ async def test_service_hangs_in_the_triggerer(
     result = await run_trigger(trigger, task_state="failed", kill_after=0.3, timeout=6)
     assert (result.killed, result.events) == (True, [])
     assert f"could not be cancelled: not done in 1 s. {by_hand(trigger)}" in capsys.readouterr().out
+
+
+async def test_one_connection_hangs_in_the_triggerer(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancel whose connection hangs is sent again over another one, and leaves no job behind."""
+    trigger = await deferred_trigger(kind)
+    monkeypatch.setattr(ending, "ANSWER", 0.5)
+    kind.fake.fail(Fault.hang(8), on=kind.on_cancel, times=1)
+    result = await run_trigger(trigger, task_state="failed", kill_after=0.3, timeout=10)
+    assert (result.killed, result.events) == (True, [])
+    assert not kind.live()
 
 
 async def test_supervisor_hangs(
