@@ -2,27 +2,27 @@
 
 A trigger is cheap, but it is not free: a row in the database, two starts of a worker, an open log file, a poll loop.
 With one trigger for each item, a list that grows grows all of these. One trigger can wait for many jobs just as well.
-This lesson waits for ten jobs in both ways.
+This lesson waits for eight jobs in both ways.
 
 ## You will see
 
-1. Too many triggers: one for each of ten jobs, against one for all ten.
+1. Too many triggers: one for each of eight jobs, against one for all eight.
 2. What they load the triggerer with: how many run at once, how long it takes until the last one has begun, how often
    they ask, how many files are open.
-3. Consolidation: `WaitForJobsOperator` waits for all ten with one trigger; worker starts and worker seconds of both
+3. Consolidation: `WaitForJobsOperator` waits for all eight with one trigger; worker starts and worker seconds of both
    ways.
 4. Planning: from these numbers, how many triggerers and worker starts ten thousand items would take.
 
 ## Watch
 
-In the grid the ten copies of `wait_for_each`, purple together, and the one square of `wait_for_all`. Beside it the
-logs of `wait_for_each`, ten of them, and one of `wait_for_all`.
+In the grid the eight copies of `wait_for_each`, purple together, and the one square of `wait_for_all`. Beside it the
+logs of `wait_for_each`, eight of them, and one of `wait_for_all`.
 
 ## Expect
 
 The run succeeds. Mapping is right where each item needs retries and a log of its own, up to hundreds. Under `airflow
-dags test` the ten copies wait one after the other, so that never more than one trigger runs at once, and there are no
-ids.
+dags test` the eight copies wait one after the other, so that never more than one trigger runs at once, and there are
+no ids.
 
 ## Needs
 
@@ -48,8 +48,9 @@ from lesson_slots import MeasuresSlot, slot_spans
 from ork_provider.http import HttpJob
 from ork_provider.operator import WaitForJobsOperator
 
-JOBS = 10
+JOBS = 8
 ITEMS = 10_000
+SHARE = 50  # jobs of one `WaitForJobsOperator`
 log = logging.getLogger(__name__)
 
 
@@ -70,11 +71,11 @@ class WaitForAll(MeasuresSlot, WaitForJobsOperator):
     doc_md=__doc__,
 )
 def lesson() -> None:
-    """Wait for ten jobs with one trigger, then for ten jobs with ten."""
+    """Wait for eight jobs with one trigger, then for eight jobs with eight."""
 
     @task
     def start_jobs(seconds: float) -> list[dict[str, Any]]:
-        """Start ten jobs that run so long; return them as `WaitForJobsOperator` takes them."""
+        """Start eight jobs that run so long; return them as `WaitForJobsOperator` takes them."""
         from airflow.providers.http.hooks.http import HttpHook
 
         hook = HttpHook("POST", "http_default")
@@ -87,41 +88,31 @@ def lesson() -> None:
         context = get_current_context()
         each, one = slot_spans(context, "wait_for_each"), slot_spans(context, "wait_for_all")
         triggers = len(each) - JOBS, len(one) - 1  # a deferral cuts a task in two
-        if not triggers[0] > triggers[1] > 0:
+        if not triggers[0] > triggers[1]:
             raise ValueError(f"Expected more triggers with one for each job: {triggers}")
         log.info("(1) triggers for %d jobs: %d with one for each, %d with one for all", JOBS, *triggers)
-        began, files = [event["began"] for event in events], [event["open_files"] for event in events]
+        began = [event["began"] for event in events]
+        files = [number for event in events for number in event["open_files"]]
         log.info(
             "(2) at once: %d; between the first and the last begin: %.1f s; requests: %d; open files: %s",
             max(event["beside"] for event in events),
             max(began) - min(began),
             sum(event["polls"] for event in events),
-            f"{min(files)} to {max(files)}" if None not in files else "no triggerer here: `dags test`",
+            f"{min(files)} to {max(files)}" if files else "no triggerer here: `dags test`",
         )
         states = Counter(job["state"] for job in done["jobs"])
         log.info(
             "(3) worker starts: %d for each, %d for all; the one task knows of %s", len(each), len(one), dict(states)
         )
-        capacity, allowed = events[0]["capacity"], events[0]["files_allowed"]
-        log.info(
-            "(4) %d items, one trigger for each: %d triggerers (capacity %d, open files %d), %d worker starts",
-            ITEMS,
-            math.ceil(ITEMS / min(capacity, allowed)),
-            capacity,
-            allowed,
-            2 * ITEMS,
-        )
-        log.info(
-            "(4) %d items, one trigger for %d: %d triggers in one triggerer, %d worker starts",
-            ITEMS,
-            JOBS,
-            starts // 2,
-            starts,
-        )
+        capacity = min(events[0]["capacity"], events[0]["files_allowed"])
+        for share in (1, SHARE):
+            rows = math.ceil(ITEMS / share)
+            plan = "(4) %d items, one trigger for %d: %d triggers need %d triggerer(s) of capacity %d, and %d worker starts"
+            log.info(plan, ITEMS, share, rows, math.ceil(rows / capacity), capacity, 2 * rows)
 
-    at_once = start_jobs.override(task_id="start_jobs_for_all")(3)
+    at_once = start_jobs.override(task_id="start_jobs_for_all")(5)
     for_all = WaitForAll(task_id="wait_for_all", jobs=at_once, poll_interval=1)
-    one_by_one = start_jobs.override(task_id="start_jobs_for_each")(8)
+    one_by_one = start_jobs.override(task_id="start_jobs_for_each")(7)
     for_each = WaitForEach.partial(task_id="wait_for_each").expand(job=one_by_one)
     for_all >> one_by_one
     report(for_all.output, for_each.output)

@@ -8,7 +8,7 @@ should.
 ## You will see
 
 1. No monitoring: what the run itself says while one of its tasks waits for nothing. No failure is in it.
-2. Silent failures: one trigger forgives every error, the other one only two in a row. How long each takes to tell.
+2. Silent failures: one trigger forgives every error, the other one only four in a row. How long each takes to tell.
 3. A task stuck deferred: only the timeout of `defer(timeout=...)` ends it. The scheduler does that, so it needs no
    triggerer.
 4. Health checks and alerting: the age of the triggerer's heartbeat, and the tasks that have been deferred for too
@@ -87,7 +87,9 @@ def find_alerts(health: dict[str, Any], deferred: list[dict[str, Any]]) -> list[
     alerts = []
     beat = health["triggerer"]["latest_triggerer_heartbeat"]
     if beat is None or seconds_since(beat) > OLD:
-        alerts.append(f"the triggerer is {health['triggerer']['status']}, its last heartbeat was at {beat}")
+        alerts.append(
+            f"the triggerer is {health['triggerer']['status'] or 'unknown'}, its last heartbeat was at {beat}"
+        )
     for ti in deferred:
         if (age := seconds_since(ti["start_date"])) > LONG:
             owner = "in a triggerer" if ti["triggerer_job"] else "in no triggerer"

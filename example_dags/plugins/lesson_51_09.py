@@ -249,4 +249,4 @@ class SilentTrigger(AsksDeadService):
 class LoudTrigger(AsksDeadService):
     """Right: a few errors in a row may pass; then the task is told what is wrong."""
 
-    forgiven = 2
+    forgiven = 4

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import time
 import tracemalloc
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from resource import RLIMIT_NOFILE, getrlimit
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -182,27 +182,23 @@ class WaitsForOne(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ask every second; yield how it went, and what the triggerer looked like meanwhile."""
-        began, polls, beside = time.time(), 0, 0
+        began, polls, beside, files = time.time(), 0, 0, []
         WaitsForOne.running += 1
         try:
             async with aiohttp.ClientSession(raise_for_status=True) as session:
-                while True:
+                done = False
+                while not done:
+                    await asyncio.sleep(1)
                     polls += 1
                     beside = max(beside, WaitsForOne.running)
+                    files += self._open_files()
                     async with session.get(self.url) as response:
-                        if (await response.json())["job"]["done"]:
-                            break
-                    await asyncio.sleep(1)
+                        done = (await response.json())["job"]["done"]
         finally:
             WaitsForOne.running -= 1
-        yield TriggerEvent({"began": began, "polls": polls, "beside": beside, **self._place()})
+        place = {"capacity": conf.getint("triggerer", "capacity"), "files_allowed": getrlimit(RLIMIT_NOFILE)[0]}
+        yield TriggerEvent({"began": began, "polls": polls, "beside": beside, "open_files": files, **place})
 
-    def _place(self) -> dict[str, Any]:
-        """Tell of the triggerer; its supervisor, which is the parent process, writes one log file for each trigger."""
-        files = psutil.Process(os.getppid()).num_fds() if self.trigger_id is not None else None
-        return {
-            "trigger_id": self.trigger_id,
-            "capacity": conf.getint("triggerer", "capacity"),
-            "open_files": files,
-            "files_allowed": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-        }
+    def _open_files(self) -> list[int]:
+        """Count those of the triggerer's supervisor, the parent process: it writes a log for each trigger."""
+        return [] if self.trigger_id is None else [psutil.Process(os.getppid()).num_fds()]
