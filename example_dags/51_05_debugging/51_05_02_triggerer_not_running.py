@@ -137,7 +137,7 @@ def lesson() -> None:
                 seen = seconds_since(found["trigger"]["created_date"])
                 log.info("(1) deferred for %.1f s; the triggerer that has it: %s", seen, found["triggerer_job"])
                 log.info("(4) %s", alarms())
-            time.sleep(1)
+            time.sleep(2)
         log.info("(1) it is %s, and was seen deferred for %.1f s; it waits for %d s", found["state"], seen, WAIT)
         if deployed and seen <= WAIT:
             raise AirflowFailException("`stuck` was not seen deferred for longer than it should have waited.")
