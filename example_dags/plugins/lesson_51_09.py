@@ -187,6 +187,7 @@ class KeepsNames(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Open the connection and the file, load the function, use all three, and keep none."""
+        await asyncio.sleep(2)  # who fires at once may be failed: https://github.com/apache/airflow/issues/66374
         connection = await BaseHook.aget_connection(self.conn_id)
         is_ready = import_string(self.function)
         text = await asyncio.to_thread(Path(self.path).read_text)
