@@ -20,11 +20,13 @@ the triggerer. The two `late_` tasks end skipped, for the same reason.
 
 ## Expect
 
-The run succeeds after about 25 seconds. On a very busy machine the export may be over before `after_deferrable` looks
-at it: then it does not defer, and (3) lists no wait. The default of `deferrable` is Airflow's setting `[operators]
-default_deferrable` (False), as in the operators of Airflow's providers. With `deferrable=True` the argument `mode`
-has no meaning any more. `timeout` is kept by the trigger, because `execution_timeout` does not count while a task is
-deferred (51.5.4).
+The run succeeds after about 30 seconds. Who looks at its export when that is done already has nothing to wait for:
+under `airflow dags test`, where one sensor comes after the other, that is true of `before` or `after_default`, and on
+a very busy machine perhaps of `after_deferrable`, which does not defer then ((3) lists no wait).
+
+The default of `deferrable` is Airflow's setting `[operators] default_deferrable` (False), as in the operators of
+Airflow's providers. With `deferrable=True` the argument `mode` has no meaning any more. `timeout` is kept by the
+trigger, because `execution_timeout` does not count while a task is deferred (51.5.4).
 
 ## Needs
 

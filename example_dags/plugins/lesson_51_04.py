@@ -155,7 +155,7 @@ class CountedJobTrigger(HttpJobTrigger):
         log.info("(51.4.4: 2) trigger %s waits in process %d for %s", self.trigger_id, os.getpid(), self.jobs[0]["url"])
         try:
             async for event in super().run():
-                log.info("(51.4.4: 3) waiting at this moment: %d such triggers in process %d", len(self.waiting), os.getpid())
+                log.info("(51.4.4: 3) such triggers at this moment: %d in process %d", len(self.waiting), os.getpid())
                 yield event
         finally:
             self.waiting.discard(id(self))
