@@ -24,6 +24,10 @@ deferral, not from the triggerer. `right` defers and succeeds.
 The run succeeds although `wrong` fails, because its last task runs when all others are done. The same under `airflow
 dags test`: this mistake shows everywhere, so one test of `serialize()` finds it (51.8.1).
 
+## Needs
+
+A connection `http_default`; nobody calls what is behind it.
+
 ## Next
 
 51.9.3 is about what a trigger leaves behind.

@@ -9,8 +9,8 @@ This lesson waits for eight jobs in both ways.
 1. Too many triggers: one for each of eight jobs, against one for all eight.
 2. What they load the triggerer with: how many run at once, how long it takes until the last one has begun, how often
    they ask, how many files are open.
-3. Consolidation: `WaitForJobsOperator` waits for all eight with one trigger; worker starts and worker seconds of both
-   ways.
+3. Consolidation: `WaitForJobsOperator` waits for all eight with one trigger; the worker starts of both ways, and what
+   the one task knows of each job.
 4. Planning: from these numbers, how many triggerers and worker starts ten thousand items would take.
 
 ## Watch
@@ -23,7 +23,7 @@ logs of `wait_for_each`, eight of them, and one of `wait_for_all`.
 The run succeeds. Mapping is right where each item needs retries and a log of its own, up to hundreds. One trigger for
 all saves rows, logs and worker starts; requests it saves where jobs share a poll, as those of one BigQuery project
 do. Under `airflow dags test` the eight copies wait one after the other, so that never more than one trigger runs at
-once, and there are no ids.
+once, and there are no open files to count.
 
 ## Needs
 
@@ -112,7 +112,7 @@ def lesson() -> None:
             plan = "(4) %d items, %d for each trigger: %d triggers, %d triggerers of capacity %d, %d worker starts"
             log.info(plan, ITEMS, share, rows, math.ceil(rows / capacity), capacity, 2 * rows)
 
-    at_once = start_jobs.override(task_id="start_jobs_for_all")(5)
+    at_once = start_jobs.override(task_id="start_jobs_for_all")(7)
     for_all = WaitForAll(task_id="wait_for_all", jobs=at_once, poll_interval=1)
     one_by_one = start_jobs.override(task_id="start_jobs_for_each")(7)
     for_each = WaitForEach.partial(task_id="wait_for_each").expand(job=one_by_one)

@@ -1,7 +1,7 @@
 """# 51.9.5 Ignoring triggerer health
 
-A deferred task is nobody's worker and fails by itself only if somebody has said when. If the triggerer is dead, or a
-trigger swallows its errors, the task just stays purple: no failure, no retry, no mail. Here two tasks wait for a
+A deferred task is in no worker's hands, and fails by itself only if somebody has said when. If the triggerer is dead,
+or a trigger swallows its errors, the task just stays purple: no failure, no retry, no mail. Here two tasks wait for a
 service that is not there, one silently and one loudly, while a third task looks at Airflow from outside, as a monitor
 should.
 
@@ -31,7 +31,7 @@ Airflow's REST API behind the connection `airflow_api`.
 
 ## Next
 
-51.10.1 begins the real jobs.
+This was the last lesson; `example_dags/example_*.py` do all this with real services.
 """
 
 from __future__ import annotations
