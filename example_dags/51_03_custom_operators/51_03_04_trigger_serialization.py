@@ -20,9 +20,12 @@ the same trip without a deferral.
 
 ## Expect
 
-The run succeeds, in both worlds with the same types. `serialize()` of a trigger is API: rows that exist are read by
-the code that is installed later. So give new arguments a default, and do not rename the class or its module while
-tasks wait. An error in `__init__` ends the triggerer, not just the task: only assign there.
+The run succeeds, in both worlds with the same types. Two mistakes end the triggerer itself in Airflow 3.3, and then
+every one that takes the row: an error in `__init__`, and a dataclass in the state, which the worker stores without
+complaint. So `__init__` only assigns.
+
+`serialize()` is an API: rows that wait are read by the code that is installed later. Give new arguments a default, and
+do not rename the class or its module while tasks wait.
 
 ## Next
 

@@ -21,8 +21,10 @@ blocked it.
 
 The run succeeds. The wait of `is_cancelled` has a time-out of 2 seconds: the scheduler ends it, the triggerer cancels
 the trigger, and its file is removed. `cleanup()` runs after that, at every end. Do not cancel external work in either:
-a triggerer that is restarted calls both and the task goes on elsewhere; `on_kill()` is for that. Under `airflow dags
-test` nothing is cancelled and `cleanup()` is not called, but `finally` runs.
+a triggerer that is restarted calls both and the task goes on elsewhere; `on_kill()` is for that.
+
+`airflow dags test` knows no time-outs and does not call `cleanup()`. It takes the first event and cancels what is left
+of `run()`, so that `finally` runs there, too.
 
 ## Needs
 
