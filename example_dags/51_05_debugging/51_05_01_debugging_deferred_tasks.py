@@ -134,7 +134,7 @@ def lesson() -> None:
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
         for task_id, error in FAULTY.items():
             problem = ti.xcom_pull(task_ids=task_id, key="problem")
-            log.info("(4) %s: %s, taken up with %s", task_id, states[task_id], problem or "no error")
+            log.info("(4) %s: %s; error when it was taken up: %s", task_id, states[task_id], problem)
             if is_deployed(ti) and not str(problem).startswith(error):
                 raise AirflowFailException(f"{task_id} should have been taken up with {error}, not with {problem}")
 
