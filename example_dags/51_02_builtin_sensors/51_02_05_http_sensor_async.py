@@ -8,9 +8,10 @@ longer maintained): it is `HttpSensor(deferrable=True)`. The worker asks once; t
 
 1. Waiting until an API has what we ask for: 404 means not yet, any 2xx means ready.
 2. `response_check`, which looks into the answer. It is a Python function, and stays in the worker: with it, the
-   sensor blocks, whatever `deferrable` says.
+   sensor blocks, whatever `deferrable` says ([#40209](https://github.com/apache/airflow/issues/40209)).
 3. `timeout`, which ends the wait, not the request; and errors other than 404: in the worker they fail the task, for
-   Airflow to retry. In the triggerer they are asked again without any pause, so do not put them on the allowlist.
+   Airflow to retry. In the triggerer the request is sent again without any pause, so do not rely on
+   `response_error_codes_allowlist` there ([#69903](https://github.com/apache/airflow/issues/69903)).
 4. An operation that takes long: `HttpJobOperator` starts it and reads its status in the triggerer.
 
 ## Watch

@@ -84,15 +84,27 @@ class MeasuredWait(MeasuresSlot, ExternalTaskSensor):
     """An ExternalTaskSensor that notes when a worker has it."""
 
 
-def run_by_asset(source_run_id: str) -> dict[str, Any]:
-    """Return the run that the asset of an upstream run has started, and wait a little for its end."""
+def seconds(moment: str) -> float:
+    """Return a moment of the REST API as seconds since the epoch."""
+    return timezone.parse(moment).timestamp()
+
+
+def run_by_asset(source_run_id: str) -> tuple[str, float, float]:
+    """Wait a little for the run that the asset has started; return its id, its delay and the seconds of its tasks."""
     until = time.monotonic() + 20
     while time.monotonic() < until:
         runs = ask_airflow(f"/dags/{BY_ASSET}/dagRuns", state="success", order_by="-run_after", limit=5)["dag_runs"]
         for run in runs:
-            path = f"/dags/{BY_ASSET}/dagRuns/{run['dag_run_id']}/upstreamAssetEvents"
-            if any(event["source_run_id"] == source_run_id for event in ask_airflow(path)["asset_events"]):
-                return run
+            path = f"/dags/{BY_ASSET}/dagRuns/{run['dag_run_id']}"
+            events = ask_airflow(f"{path}/upstreamAssetEvents")["asset_events"]
+            updates = [seconds(event["timestamp"]) for event in events if event["source_run_id"] == source_run_id]
+            if updates:
+                tasks = ask_airflow(f"{path}/taskInstances")["task_instances"]
+                return (
+                    run["dag_run_id"],
+                    seconds(run["start_date"]) - updates[-1],
+                    sum(one["duration"] for one in tasks),
+                )
         time.sleep(1)
     raise AirflowException(f"{BY_ASSET} did not succeed within 20 s of the asset's update")
 
@@ -132,7 +144,7 @@ def lesson() -> None:
         if len(deferred) != 2:
             raise AirflowException(f"Expected a deferral, hence 2 worker runs, and got {deferred}")
         run = ask_airflow(f"/dags/{UPSTREAM}/dagRuns/{upstream_run}")
-        ended = timezone.parse(run["end_date"]).timestamp()
+        ended = seconds(run["end_date"])
         log.info("(1) waited for %s, logical date %s; state %s", upstream_run, run["logical_date"], run["state"])
         if not scheduled:
             log.info("(2) under `dags test` the upstream DAG had ended before the waits began")
@@ -142,9 +154,8 @@ def lesson() -> None:
         log.info("(3) an hour's wait: blocking 3600 worker seconds, deferrable still %.3f", slot_seconds(deferred))
         log.info("(3) end_early ended %.1f s after its begin, with timeout=3600", early[-1][1] - early[0][0])
         if scheduled:
-            follower = run_by_asset(upstream_run)
-            later = timezone.parse(follower["start_date"]).timestamp() - ended
-            log.info("(4) the asset started %s %.1f s after the upstream's end", follower["dag_run_id"], later)
+            follower, delay, worked = run_by_asset(upstream_run)
+            log.info("(4) the asset started %s after %.1f s; worker seconds: %.1f, to work", follower, delay, worked)
         else:
             events = ask_airflow("/assets/events", source_dag_id=UPSTREAM, source_run_id=upstream_run)["asset_events"]
             times = [event["timestamp"] for event in events]
