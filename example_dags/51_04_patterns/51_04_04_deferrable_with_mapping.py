@@ -5,20 +5,21 @@ few worker slots there are: each has its own row in the `trigger` table, and one
 
 ## You will see
 
-1. Eight copies of one task, each of which starts a job of its own and defers.
+1. Six copies of one task, each of which starts a job of its own and defers.
 2. Each copy's own trigger, with an id and a job of its own.
 3. All of them wait at once in one process, while workers run a few copies at a time.
 4. What the waits had cost in blocked workers, and what they cost here; and the same for a thousand of them.
 
 ## Watch
 
-The mapped task `export` in the grid: eight purple squares. The log of each copy names its trigger (2) and says how
-many waited beside it (3). `report` has the sums.
+The mapped task `export` in the grid: six purple squares. The log of each copy names its trigger (2) and says how many
+waited beside it (3). `report` has the sums.
 
 ## Expect
 
 The run succeeds after about 20 seconds. Under `airflow dags test` the copies run and wait one after the other, and
-triggers have no id: (3) says then that one waited at a time.
+triggers have no id: (3) says then that one waited at a time. A copy whose job is done when it first asks, as on a
+very busy machine, need not defer: (1) counts those that did.
 
 An operator that begins in its trigger (`start_from_trigger=True`) must not be expanded: in Airflow 3.3 every copy's
 trigger is given the arguments of the unmapped task.
@@ -48,7 +49,7 @@ from lesson_slots import KEY, MeasuresSlot, Span, most_at_once, slot_seconds, sl
 
 from ork_provider.http import HttpJobOperator
 
-TABLES = [f"table_{n}" for n in range(8)]
+TABLES = [f"table_{n}" for n in range(6)]
 WAIT = 12  # seconds
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Export(MeasuresSlot, HttpJobOperator):
 
     def execute(self, context: Any) -> Any:
         """Tell the stand-in of the job service how long this job takes."""
-        self.data = {**self.data, "fake": {"pending": 0, "running": max(1.5, seconds_until(self.moment))}}
+        self.data = {**self.data, "fake": {"pending": 0, "running": max(2.5, seconds_until(self.moment))}}
         return super().execute(context)
 
 
@@ -79,7 +80,7 @@ class Export(MeasuresSlot, HttpJobOperator):
     doc_md=__doc__,
 )
 def lesson() -> None:
-    """Export eight tables at once."""
+    """Export six tables at once."""
 
     @task
     def choose_moment() -> str:
@@ -94,11 +95,11 @@ def lesson() -> None:
         copies: list[list[Span]] = list(ti.xcom_pull(task_ids="export", key=KEY))
         once = [spans for spans in copies if len(spans) == 2]
         log.info("(1) %d copies, of which %d have deferred once", len(copies), len(once))
-        if len(once) != len(TABLES):
-            raise AirflowException(f"{len(TABLES)} copies were to defer once each; runs of a worker: {copies}")
+        if not once:
+            raise AirflowException(f"No copy has deferred; when workers had them: {copies}")
         jobs = {job["url"] for job in ti.xcom_pull(task_ids="export", key="ork_job")}
         log.info("(2) %d copies have waited for %d different jobs", len(copies), len(jobs))
-        waits = [(left, back) for (_, left), (back, _) in copies]
+        waits = [(left, back) for (_, left), (back, _) in once]
         spans = slot_spans(context, "export")
         log.info("(3) waiting at once: %d; workers busy at once: %d", most_at_once(waits), most_at_once(spans))
         waited, held = slot_seconds(waits), slot_seconds(spans)

@@ -144,16 +144,19 @@ def lesson() -> None:
         """Compare the sensors."""
         context = get_current_context()
         ti, run_id = context["ti"], context["run_id"]
-        spans = {name: slot_spans(context, name) for name in WAITS}
+        spans = {name: slot_spans(context, name) for name in (*WAITS, *LATE)}
         held = {name: f"{len(span)} x a worker, {slot_seconds(span):.2f} s" for name, span in spans.items()}
         results = {name: ti.xcom_pull(task_ids=name) for name in WAITS}
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id]
         late = {name: states[name] for name in LATE}
+        if len(spans["late_after"]) != 2:
+            raise AirflowException(f"late_after was to defer once: {held}")
         if len({str(result) for result in results.values()}) > 1 or len(set(late.values())) > 1:
             raise AirflowException(f"The sensors differ: {results}, {late}")
         log.info("(1) before: %s; result: %s", held["before"], results["before"])
-        waits = [round(back - left, 1) for (_, left), (back, _) in pairwise(spans["after_deferrable"])]
-        log.info("(3) after, deferrable: %s; waits without a worker: %s s", held["after_deferrable"], waits)
+        for name in ("after_deferrable", "late_after"):
+            waits = [round(back - left, 1) for (_, left), (back, _) in pairwise(spans[name])]
+            log.info("(3) %s: %s; waits without a worker: %s s", name, held[name], waits)
         log.info("(4) after, without the argument: %s", held["after_default"])
         log.info("(4) results: %s; at a timeout: %s", results, late)
 
