@@ -12,7 +12,7 @@ stored wrongly fails later, in the triggerer, or is not noticed at all.
 3. The same wait with the trigger mended: it takes the connection's name, and makes its client in `run()`.
 4. A test that sends a trigger through storage and back. It finds this mistake, and three that the worker does not: an
    argument that is forgotten, a wrong path, and a dataclass. That last one Airflow's own message proposes; Airflow
-   3.3.2 stores it, then every triggerer that takes it dies of a `KeyError`, and the API answers 500 for the run's tasks.
+   3.3.2 stores it, every triggerer that takes it dies of a `KeyError`, and the API answers 500 for the run's tasks.
 
 ## Watch
 
