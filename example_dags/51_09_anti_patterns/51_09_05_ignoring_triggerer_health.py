@@ -49,7 +49,7 @@ from lesson_airflow import ask_airflow
 DEAD_PORT = 9  # of this machine: nobody listens there
 TIMEOUT = timedelta(seconds=5)
 END = 12  # seconds; without it `airflow dags test` would wait for ever
-LONG = 2  # seconds in the state deferred that are worth an alert
+LONG = 3  # seconds in the state deferred that are worth an alert
 OLD = 15  # seconds since the triggerer's last heartbeat; it beats every 5
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class WaitForService(BaseOperator):
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
         """Fail if the trigger says so: then retries, callbacks and alerts do what they are for."""
+        context["ti"].xcom_push("told after", round(event["after"], 1))
         if event["status"] == "error":
             raise AirflowException(f"{event['errors']} errors in a row, the last one: {event['message']}")
         return event
@@ -143,7 +144,10 @@ def lesson() -> None:
         waits = {task_id: round(ti.xcom_pull(task_ids=task_id, key="heard after"), 1) for task_id in tasks}
         if silent["status"] == "success":
             raise ValueError(f"Something listens at port {DEAD_PORT} of this machine: {silent}")
-        log.info("(2) seconds until the task heard of its dead service: %s", waits)
+        told = {task_id: ti.xcom_pull(task_ids=task_id, key="told after") for task_id in tasks}
+        log.info(
+            "(2) seconds until the trigger told its task (None: never): %s; until the task ran again: %s", told, waits
+        )
         stuck = "(3) wait_silently was stuck for %s s, then it ended with %s%s"
         never = "" if "Timeout" in silent["status"] else f"; its timeout of {TIMEOUT} never came: `dags test` has none"
         log.info(stuck, waits["wait_silently"], silent["status"], never)
