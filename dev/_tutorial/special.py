@@ -15,7 +15,9 @@ SECTIONS = {
 NOT_IN_DAGS_TEST: dict[str, str] = {}
 """Lessons that end otherwise, or show less, under `airflow dags test`."""
 
-WITHOUT_TRIGGERER: dict[str, str] = {}
+WITHOUT_TRIGGERER: dict[str, str] = {
+    "51.5.2": "it is about the triggerer that is not running, and fails at once, with one clear line, if one is"
+}
 """Lessons that are run while no triggerer is there; it is started again after them."""
 
 ALONE: dict[str, str] = {}

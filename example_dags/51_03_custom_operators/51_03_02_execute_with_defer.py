@@ -63,7 +63,7 @@ class TwoStages(BaseOperator):
         log.info("(2) by the trigger: %s; by defer(kwargs=...): pid=%s (`dags test`: None)", event["stages"], pid)
         if event["triggerer"] and (kept is not None or pid is None):
             raise RuntimeError(f"Attribute {kept}, kwargs {pid}: only kwargs should come through a deferral")
-        log.info("(4) stage 1 is over, defer() again")
+        log.info("(4) over: %s; defer() again", [stage["stage"] for stage in event["stages"]])
         self.defer(trigger=StageTrigger("second", moment_in(3), event["stages"]), method_name="after_second")
 
     def after_second(self, context: Any, event: dict[str, Any]) -> list[str]:

@@ -73,7 +73,7 @@ class RunJob(BaseOperator):
                 return event["output"]
             case "late":
                 self.log.warning("%s takes longer than %d s", event["job_id"], PATIENCE)
-                log.info("(4) a second trigger, without a limit, for the same method")
+                log.info("(4) a second trigger for %s, without a limit, for the same method", event["job_id"])
                 ti.xcom_push("deferrals", 2)
                 self.defer(trigger=OutcomeTrigger(event["job_id"], "http_default"), method_name="execute_complete")
             case status:

@@ -118,7 +118,7 @@ def lesson() -> None:
             if job["latest_heartbeat"] != first["latest_heartbeat"]:
                 raise AirflowFailException(
                     f"A triggerer is running on {job['hostname']}, heartbeat at {job['latest_heartbeat']}. Stop it and "
-                    "run this again: Ctrl-C where `airflow triggerer` runs, or `pkill -f 'airflow triggerer'`."
+                    "run this again: Ctrl-C where `airflow triggerer` runs."
                 )
             time.sleep(0.5)
         log.info("(2) at first the health check said %s", health)
@@ -141,7 +141,7 @@ def lesson() -> None:
         if deployed and seen <= WAIT:
             raise AirflowFailException("`stuck` was not seen deferred for longer than it should have waited.")
         if not deployed:
-            log.info("(1) `dags test` runs triggers itself, so that nothing is ever stuck in it")
+            log.info("(1) %s: `dags test` runs triggers itself, so that nothing is ever stuck", found["state"])
             log.info("(4) %s", alarms())
 
     soon = "{{ (macros.datetime.now().astimezone() + macros.timedelta(seconds=5)).isoformat() }}"
