@@ -147,7 +147,7 @@ def lesson() -> None:
         ended = seconds(run["end_date"])
         log.info("(1) waited for %s, logical date %s; state %s", upstream_run, run["logical_date"], run["state"])
         if not scheduled:
-            log.info("(2) under `dags test` the upstream DAG had ended before the waits began")
+            log.info("(2) under `dags test` the upstream DAG had ended at %s, before the waits began", run["end_date"])
         for name, spans in (("blocking", blocked), ("deferrable", deferred)):
             held, late = slot_seconds(spans), spans[-1][1] - max(ended, spans[0][0])
             log.info("(2) %s: %.3f worker seconds in %d run(s), done %.1f s late", name, held, len(spans), late)
