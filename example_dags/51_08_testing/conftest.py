@@ -48,6 +48,12 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[AskedJobs]:
 
 
 @pytest.fixture
+def note(request: pytest.FixtureRequest) -> Callable[[str, Any], None]:
+    """Let a test say what it has seen: as `record_property`, but text only, which every report can hold."""
+    return lambda name, value: request.node.user_properties.append((name, str(value)))
+
+
+@pytest.fixture
 def _execute_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test call `execute()`: Airflow refuses it outside its task runner."""
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)

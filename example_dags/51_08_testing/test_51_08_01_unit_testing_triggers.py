@@ -18,7 +18,7 @@ from lesson_51_08 import JobService, JobTrigger
 from ork_provider.testing.trigger_runner import rebuilt
 
 FAR = "2126-01-01T00:00:00+00:00"
-Note = Callable[[str, Any], None]  # pytest's `record_property`: the value stands in the report
+Note = Callable[[str, Any], None]
 
 
 @pytest.fixture
@@ -49,38 +49,38 @@ def test_every_argument_is_serialized() -> None:
     assert set(kwargs) == set(inspect.signature(JobTrigger).parameters)
 
 
-def test_the_path_leads_to_the_class(record_property: Note) -> None:
+def test_the_path_leads_to_the_class(note: Note) -> None:
     """(1) The path in `serialize()` can be imported, and leads to this class."""
     path, _ = JobTrigger("job-1", FAR).serialize()
     assert import_string(path) is JobTrigger
-    record_property("path", path)
+    note("path", path)
 
 
-def test_it_survives_the_database(record_property: Note) -> None:
+def test_it_survives_the_database(note: Note) -> None:
     """(1) A trigger that Airflow has encrypted, stored and built again is the same."""
     trigger = JobTrigger("job-1", FAR, poll_interval=0.25, patience=3)
     again = rebuilt(trigger)
     assert again is not trigger
     assert again.serialize() == trigger.serialize()
-    record_property("built again", repr(again))
+    note("built again", repr(again))
 
 
 @pytest.mark.parametrize("last", ["completed", "failed", "cancelled"])
-async def test_one_event_at_the_end(service: Any, naps: AsyncMock, last: str, record_property: Note) -> None:
+async def test_one_event_at_the_end(service: Any, naps: AsyncMock, last: str, note: Note) -> None:
     """(2) `run()` yields one event when the job has ended, however it has ended, and then returns."""
     service.status.side_effect = ["queued", "running", last]
     events = await events_of(JobTrigger("job-1", FAR))
     assert events == [{"job_id": "job-1", "status": last}]
-    record_property("events", events)
+    note("events", events)
 
 
-async def test_it_asks_again_and_again(service: Any, naps: AsyncMock, record_property: Note) -> None:
+async def test_it_asks_again_and_again(service: Any, naps: AsyncMock, note: Note) -> None:
     """(2) Between two questions it sleeps for `poll_interval`, and not after the last one."""
     service.status.side_effect = ["queued", "running", "running", "completed"]
     await events_of(JobTrigger("job-1", FAR, poll_interval=7))
     assert service.status.await_count == 4
     assert [call.args for call in naps.await_args_list] == [(7,)] * 3
-    record_property("questions", service.status.await_count)
+    note("questions", service.status.await_count)
 
 
 async def test_what_the_mock_has_seen(service: Any) -> None:
@@ -91,12 +91,12 @@ async def test_what_the_mock_has_seen(service: Any) -> None:
     service.__aexit__.assert_awaited_once()
 
 
-async def test_a_plain_mock_cannot_be_awaited(service: Any, record_property: Note) -> None:
+async def test_a_plain_mock_cannot_be_awaited(service: Any, note: Note) -> None:
     """(3) A `Mock` in the place of a coroutine fails at the `await`; it has to be an `AsyncMock`."""
     service.status = Mock(return_value="completed")
     with pytest.raises(TypeError, match="await") as caught:
         await events_of(JobTrigger("job-1", FAR))
-    record_property("error", caught.value)
+    note("error", caught.value)
 
 
 async def test_the_mock_knows_the_real_methods(service: Any) -> None:
@@ -117,7 +117,7 @@ async def waiting(service: Any) -> AsyncIterator[asyncio.Task[Any]]:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_the_loop_stays_free(waiting: asyncio.Task[Any], record_property: Note) -> None:
+async def test_the_loop_stays_free(waiting: asyncio.Task[Any], note: Note) -> None:
     """(4) In auto mode an `async def` is a test; on its loop one sees that a waiting trigger blocks nobody."""
     late = []
     for _ in range(20):
@@ -125,7 +125,7 @@ async def test_the_loop_stays_free(waiting: asyncio.Task[Any], record_property: 
         await asyncio.sleep(0.005)
         late.append(time.perf_counter() - began - 0.005)
     assert not waiting.done()
-    record_property("median delay of the loop, ms", round(1000 * sorted(late)[10], 2))
+    note("median delay of the loop, ms", round(1000 * sorted(late)[10], 2))
 
 
 async def test_a_cancelled_trigger_closes_its_session(waiting: asyncio.Task[Any], service: Any) -> None:
@@ -138,9 +138,9 @@ async def test_a_cancelled_trigger_closes_its_session(waiting: asyncio.Task[Any]
     service.__aexit__.assert_awaited_once()
 
 
-async def test_a_test_has_its_own_loop(waiting: asyncio.Task[Any], record_property: Note) -> None:
+async def test_a_test_has_its_own_loop(waiting: asyncio.Task[Any], note: Note) -> None:
     """(4) The fixture and the test share one loop, which ends with the test; `wait_for` keeps a test from hanging."""
     assert waiting.get_loop() is asyncio.get_running_loop()
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(asyncio.shield(waiting), timeout=0.05)
-    record_property("loop", type(asyncio.get_running_loop()).__name__)
+    note("loop", type(asyncio.get_running_loop()).__name__)

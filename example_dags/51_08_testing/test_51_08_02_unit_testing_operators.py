@@ -40,7 +40,7 @@ def deferral_of(operator: JobOperator, context: Any) -> TaskDeferred:
     return caught.value
 
 
-def test_execute_defers(jobs: FakeHttpJobs, context: Any, record_property: Note) -> None:
+def test_execute_defers(jobs: FakeHttpJobs, context: Any, note: Note) -> None:
     """(1) `execute()` starts one job and raises TaskDeferred, with the trigger, a method that exists, and a limit."""
     operator = export(max_wait=60)
     deferral = deferral_of(operator, context)
@@ -49,14 +49,14 @@ def test_execute_defers(jobs: FakeHttpJobs, context: Any, record_property: Note)
     assert deferral.trigger.job_id == jobs.created[0].job_id
     assert callable(getattr(operator, deferral.method_name))
     assert deferral.timeout == timedelta(seconds=60) + GRACE
-    record_property("deferral", f"{deferral.trigger!r}, then {deferral.method_name}")
+    note("deferral", f"{deferral.trigger!r}, then {deferral.method_name}")
 
 
-def test_the_job_is_remembered_before_the_deferral(jobs: FakeHttpJobs, context: Any, record_property: Note) -> None:
+def test_the_job_is_remembered_before_the_deferral(jobs: FakeHttpJobs, context: Any, note: Note) -> None:
     """(1) The job's id is stored before the deferral: without the trigger's event nobody else knows it."""
     deferral_of(export(), context)
     assert context["xcoms"] == {"job_id": jobs.created[0].job_id}
-    record_property("XComs", context["xcoms"])
+    note("XComs", context["xcoms"])
 
 
 def test_a_job_that_has_ended_is_not_waited_for(jobs: FakeHttpJobs, context: Any) -> None:
@@ -71,12 +71,12 @@ def test_the_result(jobs: FakeHttpJobs, context: Any) -> None:
     assert job["output"] == [1, 2]
 
 
-def test_a_failed_job_fails_the_task(jobs: FakeHttpJobs, context: Any, record_property: Note) -> None:
+def test_a_failed_job_fails_the_task(jobs: FakeHttpJobs, context: Any, note: Note) -> None:
     """(2) `execute_complete()` fails, with the service's own words, if the job has failed."""
     job_id = call("POST", "/jobs", {"fake": {"running": 0, "outcome": "failed", "error": "disk full"}})["id"]
     with pytest.raises(JobFailed, match="disk full") as caught:
         export().execute_complete(context, {"job_id": job_id, "status": "failed"})
-    record_property("error", caught.value)
+    note("error", caught.value)
 
 
 @pytest.mark.parametrize("event", [None, {}])
@@ -86,7 +86,7 @@ def test_no_event(context: Any, event: Any) -> None:
         export().execute_complete(context, event)
 
 
-def test_a_mocked_event_is_enough(jobs: FakeHttpJobs, context: Any, record_property: Note) -> None:
+def test_a_mocked_event_is_enough(jobs: FakeHttpJobs, context: Any, note: Note) -> None:
     """(3) No triggerer is needed to test what an event leads to: it is a dict that the test makes up."""
     operator = export(max_wait=5)
     deferral = deferral_of(operator, context)
@@ -94,14 +94,14 @@ def test_a_mocked_event_is_enough(jobs: FakeHttpJobs, context: Any, record_prope
     with pytest.raises(JobTimedOut):
         operator.resume_execution(deferral.method_name, {"event": event}, context)
     assert [job.job_id for job in jobs.cancelled] == [event["job_id"]]
-    record_property("cancelled", event["job_id"])
+    note("cancelled", event["job_id"])
 
 
-async def test_mocked_events_are_like_real_ones(jobs: FakeHttpJobs, context: Any, record_property: Note) -> None:
+async def test_mocked_events_are_like_real_ones(jobs: FakeHttpJobs, context: Any, note: Note) -> None:
     """(3) One test with the real trigger keeps the mocks honest: same keys, and a status that they know."""
     result = await run_trigger(deferral_of(export(running=3), context).trigger)
     assert result.payload == {"job_id": jobs.created[0].job_id, "status": "completed"}
-    record_property("event", result.payload)
+    note("event", result.payload)
 
 
 def test_a_broken_trigger(jobs: FakeHttpJobs, context: Any) -> None:
@@ -115,15 +115,15 @@ def test_a_broken_trigger(jobs: FakeHttpJobs, context: Any) -> None:
 
 
 @pytest.mark.parametrize(("outcome", "state"), [("completed", "success"), ("failed", "failed")])
-async def test_states(jobs: FakeHttpJobs, task_run: Any, outcome: str, state: str, record_property: Note) -> None:
+async def test_states(jobs: FakeHttpJobs, task_run: Any, outcome: str, state: str, note: Note) -> None:
     """(4) Airflow's own task runner says the states: deferred first, then what the event has brought."""
     run = task_run(export(running=3, outcome=outcome))
     assert run.start() == "deferred"
     assert run.resume((await run_trigger(run.trigger)).payload) == state
-    record_property("states", " -> ".join(run.states))
+    note("states", " -> ".join(run.states))
 
 
-def test_a_retry_is_a_state_too(jobs: FakeHttpJobs, task_run: Any, record_property: Note) -> None:
+def test_a_retry_is_a_state_too(jobs: FakeHttpJobs, task_run: Any, note: Note) -> None:
     """(4) With retries left, a failure after the deferral is up_for_retry; the next try starts another job."""
     run = task_run(export(), should_retry=True)
     run.start()
@@ -131,14 +131,14 @@ def test_a_retry_is_a_state_too(jobs: FakeHttpJobs, task_run: Any, record_proper
     run.start()
     assert run.states == ["deferred", "up_for_retry", "deferred"]
     assert [job.status for job in jobs.created] == ["cancelled", "running"]
-    record_property("states", " -> ".join(run.states))
+    note("states", " -> ".join(run.states))
 
 
-def test_what_is_sent_to_airflow(jobs: FakeHttpJobs, task_run: Any, record_property: Note) -> None:
+def test_what_is_sent_to_airflow(jobs: FakeHttpJobs, task_run: Any, note: Note) -> None:
     """(4) What the task leaves behind while it is deferred: a message with class, arguments, method and limit."""
     run = task_run(export(max_wait=60))
     run.start()
     sent = run.deferral
     assert (sent.classpath, sent.next_method) == ("lesson_51_08.JobTrigger", "execute_complete")
     assert sent.trigger_timeout == timedelta(seconds=60) + GRACE
-    record_property("arguments", sent.trigger_kwargs)
+    note("arguments", sent.trigger_kwargs)

@@ -48,24 +48,24 @@ def export(body: dict[str, Any]) -> JobOperator:
     return JobOperator(task_id="export", body=body, poll_interval=0.05)
 
 
-async def test_in_a_trigger_runner(jobs: FakeHttpJobs, record_property: Note) -> None:
+async def test_in_a_trigger_runner(jobs: FakeHttpJobs, note: Note) -> None:
     """(1) Airflow's TriggerRunner runs the trigger: stored and built again, its event sent over the wire."""
     result = await run_trigger(watch(quick()))
     assert result.payload == {"job_id": "job-1", "status": "completed"}
-    record_property("seconds", round(result.duration, 2))
-    record_property("questions", len(jobs.calls("GET", "/jobs/*")))
+    note("seconds", round(result.duration, 2))
+    note("questions", len(jobs.calls("GET", "/jobs/*")))
 
 
-async def test_a_user_ends_the_task(jobs: FakeHttpJobs, record_property: Note) -> None:
+async def test_a_user_ends_the_task(jobs: FakeHttpJobs, note: Note) -> None:
     """(1) A user who marks the deferred task failed: the runner calls `on_kill()`, which cancels the job."""
     result = await run_trigger(watch({}), task_state="failed", kill_after=0.3)
     assert result.killed
     assert not result.events
-    record_property("job", jobs.created[0].status)
+    note("job", jobs.created[0].status)
     assert jobs.created[0].status == "cancelled"
 
 
-async def test_a_triggerer_stops(jobs: Any, record_property: Note) -> None:
+async def test_a_triggerer_stops(jobs: Any, note: Note) -> None:
     """(1) A triggerer that stops cancels the trigger and not the job; the next one goes on from the stored trigger."""
     trigger = watch({})
     first = await run_trigger(trigger, cancel_after=0.3)
@@ -74,10 +74,10 @@ async def test_a_triggerer_stops(jobs: Any, record_property: Note) -> None:
     assert jobs.live()
     jobs.asked += 1000  # meanwhile the job ends
     assert (await run_trigger(trigger)).payload["status"] == "completed"
-    record_property("jobs started", len(jobs.created))
+    note("jobs started", len(jobs.created))
 
 
-async def test_the_whole_flow(jobs: FakeHttpJobs, task_run: Any, record_property: Note) -> None:
+async def test_the_whole_flow(jobs: FakeHttpJobs, task_run: Any, note: Note) -> None:
     """(2) Worker, triggerer, worker: each part gets only what the one before has sent through Airflow."""
     run = task_run(export(quick(output=42)))
     run.start()
@@ -85,21 +85,21 @@ async def test_the_whole_flow(jobs: FakeHttpJobs, task_run: Any, record_property
     run.resume(result.payload)
     assert run.states == ["deferred", "success"]
     assert run.xcoms["return_value"]["output"] == 42
-    record_property("flow", f"{run.states[0]}, {result.payload}, {run.states[1]}")
+    note("flow", f"{run.states[0]}, {result.payload}, {run.states[1]}")
 
 
 @pytest.mark.parametrize("world", ["triggerer", "dags test"])
-async def test_with_and_without_a_triggerer(jobs: FakeHttpJobs, world: str, record_property: Note) -> None:
+async def test_with_and_without_a_triggerer(jobs: FakeHttpJobs, world: str, note: Note) -> None:
     """(2) `airflow dags test` has no triggerer, and its trigger no task instance; the event is the same."""
     ti = task_instance(dag_id="flow", task_id="export") if world == "triggerer" else None
     result = await run_trigger(watch(quick()), ti=ti)
     assert result.payload == {"job_id": "job-1", "status": "completed"}
-    record_property("task instance", ti and ti.task_id)
+    note("task instance", ti and ti.task_id)
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.skipif(not os.environ.get(WHOLE_AIRFLOW), reason=f"takes 40 s; set {WHOLE_AIRFLOW}=1")
-def test_in_a_whole_airflow(jobs: FakeHttpJobs, tmp_path: Path, record_property: Note) -> None:
+def test_in_a_whole_airflow(jobs: FakeHttpJobs, tmp_path: Path, note: Note) -> None:
     """(2) A scheduler, a triggerer, an API server and a DAG processor of their own run the operator."""
     from ork_provider.testing.local_airflow import LocalAirflow
 
@@ -111,47 +111,47 @@ def test_in_a_whole_airflow(jobs: FakeHttpJobs, tmp_path: Path, record_property:
         assert airflow.xcom("flow", run_id, "export")["output"] == 42
         said = airflow.log("flow", run_id, "export")
     assert "Job job-1: completed" in said  # the trigger's line, merged into the task's log
-    record_property("questions", len(jobs.calls("GET")))
+    note("questions", len(jobs.calls("GET")))
 
 
-async def test_a_scripted_service(jobs: FakeHttpJobs, task_run: Any, record_property: Note) -> None:
+async def test_a_scripted_service(jobs: FakeHttpJobs, task_run: Any, note: Note) -> None:
     """(3) The test says what the service does; the flow ends accordingly."""
     jobs.script("orders", HttpOutcome(pending=2, running=2, outcome="failed", error="disk full"))
     run = task_run(export({"table": "orders"}))
     run.start()
     run.resume((await run_trigger(run.trigger)).payload)
     assert run.states == ["deferred", "failed"]
-    record_property("error", run.error)
+    note("error", run.error)
 
 
-async def test_a_service_with_a_fault(jobs: FakeHttpJobs, record_property: Note) -> None:
+async def test_a_service_with_a_fault(jobs: FakeHttpJobs, note: Note) -> None:
     """(3) Over real HTTP a fault is a fault: two answers of 503, the second and the third, are lived through."""
     jobs.fail(Fault.status(503), on="GET /jobs/*", nth=2, times=2)
     result = await run_trigger(watch(quick()))
     assert result.payload["status"] == "completed"
     statuses = [request.status for request in jobs.calls("GET", "/jobs/*")]
     assert statuses == [200, 503, 503, 200, 200]
-    record_property("answers", statuses)
+    note("answers", statuses)
 
 
-def test_what_the_service_has_seen(jobs: FakeHttpJobs, task_run: Any, record_property: Note) -> None:
+def test_what_the_service_has_seen(jobs: FakeHttpJobs, task_run: Any, note: Note) -> None:
     """(3) The stand-in remembers every request: a worker that defers has sent these, and nothing else."""
     task_run(export({"table": "orders"})).start()
     seen = [f"{request.method} {request.path}" for request in jobs.requests]
     assert seen == ["POST /jobs", "GET /jobs/job-1"]
-    record_property("requests", seen)
+    note("requests", seen)
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Airflow 3.3 reads .airflowignore in a deprecated way
-def test_every_dag_file_can_be_read(record_property: Note) -> None:
+def test_every_dag_file_can_be_read(note: Note) -> None:
     """(4) The first gate of a pipeline: every DAG file imports, and none warns."""
     bag = DagBag(str(HERE))
     assert bag.import_errors == {}
     assert bag.captured_warnings == {}
-    record_property("DAGs", len(bag.dags))
+    note("DAGs", len(bag.dags))
 
 
-def test_a_triggerer_finds_the_trigger(tmp_path: Path, record_property: Note) -> None:
+def test_a_triggerer_finds_the_trigger(tmp_path: Path, note: Note) -> None:
     """(4) The second gate: a Python with the plugins and without the DAGs, as a triggerer, finds the trigger."""
     module = JobTrigger("job-1", FAR).serialize()[0].rpartition(".")[0]
     command = [sys.executable, "-c", f"from importlib.util import find_spec; print(find_spec({module!r}).origin)"]
@@ -159,21 +159,21 @@ def test_a_triggerer_finds_the_trigger(tmp_path: Path, record_property: Note) ->
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert Path(done.stdout.strip()).samefile(lesson_51_08.__file__)
-    record_property("module", done.stdout.strip())
+    note("module", done.stdout.strip())
 
 
-def test_it_can_run_beside_others(jobs: FakeHttpJobs, record_property: Note) -> None:
+def test_it_can_run_beside_others(jobs: FakeHttpJobs, note: Note) -> None:
     """(4) Tests of a pipeline run in parallel: each has a service on a port of its own, and no setting is shared."""
     with FakeHttpJobs() as other:
         assert other.port != jobs.port
         assert call("POST", "/jobs", {})["id"] == "job-1"
         assert not other.created
-        record_property("ports", sorted([other.port, jobs.port]))
+        note("ports", sorted([other.port, jobs.port]))
 
 
-def test_no_waiting_for_a_slow_test(jobs: FakeHttpJobs, record_property: Note) -> None:
+def test_no_waiting_for_a_slow_test(jobs: FakeHttpJobs, note: Note) -> None:
     """(4) A pipeline needs an end: `run_trigger` gives up after `timeout` instead of hanging."""
     began = timezone.utcnow()
     with pytest.raises(TimeoutError, match="still running"):
         asyncio.run(run_trigger(watch({}), timeout=0.3))
-    record_property("seconds", round((timezone.utcnow() - began).total_seconds(), 1))
+    note("seconds", round((timezone.utcnow() - began).total_seconds(), 1))

@@ -90,36 +90,36 @@ async def event_of(trigger: Any) -> dict[str, Any]:
     return dict(event.payload)
 
 
-async def test_the_deadline(clock: Clock, job_that_ends: Any, record_property: Note) -> None:
+async def test_the_deadline(clock: Clock, job_that_ends: Any, note: Note) -> None:
     """(1) A job that does not end: at the deadline, and not before, the trigger tells it."""
     service = job_that_ends(NEVER)
     assert await event_of(trigger(HOUR)) == {"job_id": "job-1", "status": "timeout"}
     assert timezone.utcnow() == NOON + HOUR
     assert service.questions == 61
-    record_property("told at", timezone.utcnow().isoformat())
+    note("told at", timezone.utcnow().isoformat())
 
 
-def test_airflows_limit_is_the_later_one(jobs: FakeHttpJobs, task_run: Any, record_property: Note) -> None:
+def test_airflows_limit_is_the_later_one(jobs: FakeHttpJobs, task_run: Any, note: Note) -> None:
     """(1) Airflow's own limit is a net below the deadline, and must not be the first."""
     run = task_run(JobOperator(task_id="export", body={}, max_wait=60))
     run.start()
     wait = timezone.parse(run.trigger.deadline) - timezone.utcnow()
     assert run.deferral.trigger_timeout == timedelta(seconds=60) + GRACE
     assert wait < run.deferral.trigger_timeout
-    record_property("limits", f"{wait.total_seconds():.0f} s, {run.deferral.trigger_timeout.total_seconds():.0f} s")
+    note("limits", f"{wait.total_seconds():.0f} s, {run.deferral.trigger_timeout.total_seconds():.0f} s")
 
 
-def test_airflow_gives_up(jobs: FakeHttpJobs, task_run: Any, record_property: Note) -> None:
+def test_airflow_gives_up(jobs: FakeHttpJobs, task_run: Any, note: Note) -> None:
     """(1) What the scheduler does at its limit: no event, the method `__fail__`, TaskDeferralTimeout in the worker."""
     run = task_run(JobOperator(task_id="export", body={}))
     run.start()
     assert run.give_up(TriggerFailureReason.TRIGGER_TIMEOUT.value) == "failed"
     assert isinstance(run.error, TaskDeferralTimeout)
-    record_property("error", repr(run.error))
+    note("error", repr(run.error))
 
 
 @pytest.mark.parametrize("who", ["trigger", "Airflow"])
-def test_the_job_is_cancelled(jobs: FakeHttpJobs, task_run: Any, who: str, record_property: Note) -> None:
+def test_the_job_is_cancelled(jobs: FakeHttpJobs, task_run: Any, who: str, note: Note) -> None:
     """(2) Whoever has given up, the trigger or Airflow: the worker that resumes cancels the job in the service."""
     run = task_run(JobOperator(task_id="export", body={}))
     run.start()
@@ -130,10 +130,10 @@ def test_the_job_is_cancelled(jobs: FakeHttpJobs, task_run: Any, who: str, recor
         run.give_up(TriggerFailureReason.TRIGGER_TIMEOUT.value)
     assert run.states == ["deferred", "failed"]
     assert [job.job_id for job in jobs.cancelled] == ["job-1"]
-    record_property("job", jobs.created[0].status)
+    note("job", jobs.created[0].status)
 
 
-async def test_the_session_is_closed(jobs: FakeHttpJobs, monkeypatch: Any, record_property: Note) -> None:
+async def test_the_session_is_closed(jobs: FakeHttpJobs, monkeypatch: Any, note: Note) -> None:
     """(2) A trigger that is cancelled closes its session; the job it leaves alone, it may be on its way elsewhere."""
     sessions = []
 
@@ -149,28 +149,28 @@ async def test_the_session_is_closed(jobs: FakeHttpJobs, monkeypatch: Any, recor
     assert isinstance(result.error, asyncio.CancelledError)
     assert [session.closed for session in sessions] == [True]
     assert jobs.live()
-    record_property("job", jobs.created[0].status)
+    note("job", jobs.created[0].status)
 
 
-async def test_a_day_takes_no_time(clock: Clock, job_that_ends: Any, record_property: Note) -> None:
+async def test_a_day_takes_no_time(clock: Clock, job_that_ends: Any, note: Note) -> None:
     """(3) `time_machine` moves the clock, and a `sleep` of the test's own moves it on: a day is over at once."""
     began = time.perf_counter()
     service = job_that_ends(timedelta(hours=23))
     assert (await event_of(trigger(timedelta(days=1))))["status"] == "completed"
     assert timezone.utcnow() == NOON + timedelta(hours=23)
-    record_property("hours", sum(clock.naps) / 3600)
-    record_property("questions", service.questions)
-    record_property("real seconds", round(time.perf_counter() - began, 2))
+    note("hours", sum(clock.naps) / 3600)
+    note("questions", service.questions)
+    note("real seconds", round(time.perf_counter() - began, 2))
 
 
-async def test_the_loop_keeps_its_own_time(clock: Clock, record_property: Note) -> None:
+async def test_the_loop_keeps_its_own_time(clock: Clock, note: Note) -> None:
     """(3) The loop's clock is another one, which `time_machine` does not move: `asyncio.sleep` would really wait."""
     before, moved_from = asyncio.get_running_loop().time(), timezone.utcnow()
     clock.traveller.shift(timedelta(days=1))
     assert timezone.utcnow() - moved_from == timedelta(days=1)
     passed = asyncio.get_running_loop().time() - before
     assert passed < 3600
-    record_property("seconds on the loop", round(passed, 3))
+    note("seconds on the loop", round(passed, 3))
 
 
 @pytest.mark.usefixtures("clock")
@@ -183,39 +183,37 @@ async def test_the_loop_keeps_its_own_time(clock: Clock, record_property: Note) 
         pytest.param(NEVER, timedelta(0), ("timeout", 1), id="no-time-at-all"),
     ],
 )
-async def test_edges(
-    job_that_ends: Any, ends: timedelta, limit: timedelta, expected: Any, record_property: Note
-) -> None:
+async def test_edges(job_that_ends: Any, ends: timedelta, limit: timedelta, expected: Any, note: Note) -> None:
     """(4) There is always one question before it gives up, and a job that has ended counts more than a deadline."""
     service = job_that_ends(ends)
     told = (await event_of(trigger(limit)))["status"]
     assert (told, service.questions) == expected
-    record_property("told", told)
-    record_property("questions", service.questions)
+    note("told", told)
+    note("questions", service.questions)
 
 
-async def test_the_last_nap_is_shorter(clock: Clock, job_that_ends: Any, record_property: Note) -> None:
+async def test_the_last_nap_is_shorter(clock: Clock, job_that_ends: Any, note: Note) -> None:
     """(4) A pause that is longer than what is left of the time ends at the deadline."""
     job_that_ends(NEVER)
     await event_of(trigger(timedelta(seconds=100), poll_interval=60))
     assert clock.naps == [60, 40]
-    record_property("naps", clock.naps)
+    note("naps", clock.naps)
 
 
-async def test_a_restart_gives_no_more_time(clock: Clock, job_that_ends: Any, record_property: Note) -> None:
+async def test_a_restart_gives_no_more_time(clock: Clock, job_that_ends: Any, note: Note) -> None:
     """(4) A trigger that another triggerer builds again after 50 minutes has 10 of its 60 left."""
     job_that_ends(NEVER)
     stored = trigger(HOUR)
     clock.traveller.shift(timedelta(minutes=50))
     assert (await event_of(rebuilt(stored)))["status"] == "timeout"
     assert sum(clock.naps) == 600
-    record_property("seconds after the restart", sum(clock.naps))
+    note("seconds after the restart", sum(clock.naps))
 
 
-async def test_a_change_of_summer_time(clock: Clock, job_that_ends: Any, record_property: Note) -> None:
+async def test_a_change_of_summer_time(clock: Clock, job_that_ends: Any, note: Note) -> None:
     """(4) A deadline has its offset with it: a night in which the clocks change is as long as it is."""
     job_that_ends(NEVER)
     deadline = "2026-03-29T12:00:00+02:00"  # in Berlin it is noon again, 23 hours after 2026-03-28T12:00:00+01:00
     await event_of(JobTrigger("job-1", deadline, 3600))
     assert sum(clock.naps) == 22 * 3600  # from noon UTC
-    record_property("hours", sum(clock.naps) / 3600)
+    note("hours", sum(clock.naps) / 3600)

@@ -73,9 +73,10 @@ def _results(report: Path) -> list[tuple[str, str, float, str]]:
     """Read a JUnit report: name, outcome, seconds, and the values that the test has recorded."""
     found = []
     for case in ElementTree.parse(report).iter("testcase"):
-        bad = next((child.tag for child in case if child.tag in ("failure", "error", "skipped")), None)
-        outcome = {None: "passed", "skipped": "skipped"}.get(bad, "FAILED")
-        shown = ", ".join(f"{item.get('name')}: {item.get('value')}" for item in case.iter("property"))
+        bad = next((child for child in case if child.tag in ("failure", "error", "skipped")), None)
+        outcome = "passed" if bad is None else "skipped" if bad.tag == "skipped" else "FAILED"
+        values = [f"{item.get('name')}: {item.get('value')}" for item in case.iter("property")]
+        shown = ", ".join(values) if bad is None else str(bad.get("message")).partition("\n")[0]
         found.append((str(case.get("name")), outcome, float(case.get("time", 0)), shown))
     return found
 
