@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from _tutorial.catalog import LESSONS, PLUGINS
 from ork_provider.testing import (
@@ -37,6 +40,20 @@ class TutorialAirflow(LocalAirflow):
     def __init__(self, connections: dict[str, str], dags: Path = LESSONS, **options: Any) -> None:
         super().__init__(dags, parallelism=SLOTS, env={**SETTINGS, **connections}, **options)
         self._environ["AIRFLOW_CONN_AIRFLOW_API"] = json.dumps({"conn_type": "http", "host": self.url})
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """Ask again when thirty tasks that start at once have kept the API, or its SQLite, from answering."""
+        for _ in range(5):
+            try:
+                answer = super()._send(method, path, **request)
+            except httpx.ReadTimeout:
+                if method != "GET":
+                    raise
+                continue
+            if answer.status_code != 500:
+                return answer
+            time.sleep(1)
+        return super()._send(method, path, **request)
 
 
 class LessonHome(TutorialAirflow):

@@ -91,7 +91,8 @@ def _unexpected(one: Lesson, result: Result) -> str:
 
 def _dags_test(one: Lesson) -> Result:
     with services() as connections, tempfile.TemporaryDirectory(prefix="ork-tutorial-") as folder:
-        with LessonHome(connections, one.file.parent, quiet=True) as home:
+        home = LessonHome(connections, one.file.parent, quiet=True)
+        with home:
             wait_all([begin_dags_test(home, [one], Path(folder))], LIMIT)
         (result,) = read_dags_test([one], Path(folder))
         return result

@@ -55,7 +55,8 @@ def tested(connections: dict[str, str], tmp_path_factory: pytest.TempPathFactory
     fit = [lesson for lesson in ALL if lesson.number not in NOT_IN_DAGS_TEST]
     sections = [list(section) for _, section in groupby(fit, key=lambda lesson: lesson.section)]
     results: list[Result] = []
-    with LessonHome(connections, LESSONS) as home:
+    home = LessonHome(connections, LESSONS)
+    with home:
         for first in range(0, len(sections), AT_ONCE):
             batch = sections[first : first + AT_ONCE]
             wait_all([begin_dags_test(home, section, folder) for section in batch], 400)
