@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -38,8 +40,15 @@ class TutorialAirflow(LocalAirflow):
     """An Airflow with the lessons, whose tasks know its REST API and the services."""
 
     def __init__(self, connections: dict[str, str], dags: Path = LESSONS, **options: Any) -> None:
-        super().__init__(dags, parallelism=SLOTS, env={**SETTINGS, **connections}, **options)
+        self._folder = ExitStack()
+        folder = self._folder.enter_context(only_lessons(dags))
+        super().__init__(folder, parallelism=SLOTS, env={**SETTINGS, **connections}, **options)
         self._environ["AIRFLOW_CONN_AIRFLOW_API"] = json.dumps({"conn_type": "http", "host": self.url})
+
+    def stop(self, grace: float = 3) -> None:
+        """Stop every process, and forget the folder."""
+        super().stop(grace)
+        self._folder.close()
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         """Ask again when thirty tasks that start at once have kept the API, or its SQLite, from answering."""
@@ -70,6 +79,16 @@ class LessonHome(TutorialAirflow):
 
     def _wait_parsed(self, timeout: float = 60) -> None:
         """Nobody reads the DAGs here but the command."""
+
+
+@contextmanager
+def only_lessons(dags: Path) -> Iterator[Path]:
+    """Yield a DAGs folder with the lessons of a folder, or of all sections; the example DAGs have schedules."""
+    with tempfile.TemporaryDirectory(prefix="ork-lessons-") as folder:
+        for section in [dags] if dags.name.startswith("51_") else sorted(dags.glob("51_*")):
+            Path(folder, section.name).symlink_to(section)
+        shutil.copy(LESSONS / ".airflowignore", folder)
+        yield Path(folder)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from ork_provider.testing import FakeHttpJobs, Fault, HttpOutcome, run_trigger
 from ork_provider.testing.trigger_runner import task_instance
 
 HERE = Path(__file__).parent
-PLUGINS = Path(lesson_51_08.__file__).parent
+PLUGINS = Path(lesson_51_08.__file__).resolve().parent
 FAR = "2126-01-01T00:00:00+00:00"
 WHOLE_AIRFLOW = "LESSON_WHOLE_AIRFLOW"
 FLOW = """

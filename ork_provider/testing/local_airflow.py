@@ -210,7 +210,8 @@ class LocalAirflow(AirflowRest):
     def _wait_parsed(self, timeout: float = 60) -> None:
         """Wait until every file that defines a DAG has given one; a file that does not import is an error."""
         ignored = _ignored(self.dags)
-        files = {str(f.relative_to(self.dags)): f for f in self.dags.rglob("*.py")}
+        found = [Path(folder, name) for folder, _, names in os.walk(self.dags, followlinks=True) for name in names]
+        files = {str(file.relative_to(self.dags)): file for file in found if file.suffix == ".py"}
         files = {name: file for name, file in files.items() if not ignored.match_file(name)}
         missing = {name for name, file in files.items() if DEFINES_A_DAG.search(file.read_text())}
 
