@@ -185,8 +185,7 @@ class Monkey:
             return None
         if component == "scheduler":
             for instance in self._instances("running", "queued", "scheduled"):
-                note = self.asked.stopped if number == signal.SIGTERM else self.asked.struck
-                note[self._tag(instance)].append(time.monotonic())
+                self._note_strike(instance, number)
         self._trouble(component.partition("-")[0])
         self.airflow.kill(component, number)
         return component
@@ -197,16 +196,23 @@ class Monkey:
         if not running:
             return None
         instance = self.dice.choice(running)
-        note = self.asked.stopped if number == signal.SIGTERM else self.asked.struck
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             process = psutil.Process(instance["pid"])
             parent = process.parent()
-            note[self._tag(instance)].append(time.monotonic())
+            self._note_strike(instance, number)
             if supervisor and parent is not None and "airflow" in " ".join(parent.cmdline()):
                 os.kill(parent.pid, signal.SIGKILL)
             os.kill(instance["pid"], number)
             return self._tag(instance)
         return None
+
+    def _note_strike(self, instance: dict[str, Any], number: int) -> None:
+        """Note that a task's worker is told to stop or killed; a kill in the last try is one that nobody can see."""
+        tag, now = self._tag(instance), time.monotonic()
+        note = self.asked.stopped if number == signal.SIGTERM else self.asked.struck
+        note[tag].append(now)
+        if number == signal.SIGKILL and instance["try_number"] > instance["max_tries"]:
+            self.asked.unowned[tag] = now
 
     def _cut(self) -> str:
         self.postgres.cut()
