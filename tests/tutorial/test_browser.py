@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ def browser_path() -> str:
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         message = f"NO BROWSER: the UI of the tutorial is not looked at; install one of {', '.join(BROWSERS)}"
-        warnings.warn(message, stacklevel=1)
+        print(f"\n{message}", flush=True)
         pytest.skip(message)
     return found
 
