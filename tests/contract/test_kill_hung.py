@@ -91,6 +91,7 @@ async def test_one_connection_hangs_in_the_triggerer(kind: Kind, monkeypatch: py
     """A cancel whose connection hangs is sent again over another one, and leaves no job behind."""
     trigger = await deferred_trigger(kind)
     monkeypatch.setattr(ending, "ANSWER", 0.5)
+    monkeypatch.setattr(trigger_module, "KILL_BUDGET", 5.0)  # less than the hang: waiting for it would be too late
     kind.fake.fail(Fault.hang(8), on=kind.on_cancel, times=1)
     result = await run_trigger(trigger, task_state="failed", kill_after=0.3, timeout=10)
     assert (result.killed, result.events) == (True, [])
