@@ -1,0 +1,1 @@
+"""The diagrams of the documentation: laid out in code, kept as Excalidraw files, drawn as SVG, checked."""
