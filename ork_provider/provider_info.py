@@ -33,6 +33,7 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [*modules, {"integration-name": MANY, "python-modules": ["ork_provider.trigger"]}],
         "hooks": [{"integration-name": "DQOps", "python-modules": ["ork_provider.dqops.hook"]}],
         "connection-types": [_DQOPS_CONNECTION],
+        "cli": ["ork_provider.cli.get_commands"],
         "task-decorators": [
             {"name": "deferred", "class-name": "ork_provider.decorators.deferred_task"},
             {"name": "dependency_wait", "class-name": "ork_provider.dependency.decorator.dependency_wait_task"},

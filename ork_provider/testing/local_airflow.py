@@ -111,17 +111,30 @@ class LocalAirflow(AirflowRest):
         """Return what a component itself has printed."""
         return Path(self.home, f"{component}.log").read_text(errors="replace")
 
-    def start(self, component: str) -> None:
-        """Start a component and wait until it is healthy."""
+    def start(self, component: str, *arguments: str) -> None:
+        """Start a component, with more arguments of its command if need be, and wait until it is healthy."""
         began = time.time()
-        self.launch(component)
+        self.launch(component, *arguments)
         self._wait_healthy([component], began)
 
-    def launch(self, component: str) -> None:
+    def launch(self, component: str, *arguments: str) -> None:
         """Start a component, and do not wait for it."""
         command, _, number = component.partition("-") if component.startswith("triggerer") else (component, "", "")
         more = ("--skip-serve-logs",) if number else ()  # one port serves them all, from one folder
-        self._processes[component] = self._popen(component, command, *more)
+        self._processes[component] = self._popen(component, command, *more, *arguments)
+
+    def command(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run `airflow ...` in this Airflow's environment; return its exit code and what it printed."""
+        return subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments],
+            cwd=self.home,
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
 
     def kill(self, component: str, signal: int = signals.SIGKILL, timeout: float = 15) -> None:
         """Send a signal to a component, wait for its end and end what is left of its process group."""
