@@ -5,6 +5,7 @@
 ./dev/bench slots      seconds that 100 sensors hold worker slots who wait 30 minutes each: in the worker, and deferred
 ./dev/bench dependency  N tasks wait for 20 DAG runs in one triggerer, ours and ExternalTaskSensor's; 30 minutes
 ./dev/bench reliability  what becomes of paid jobs when workers, triggerers, services and users do what they do
+./dev/bench lifecycle  seconds of each step in the life of a deferred task; 7 minutes
 """
 
 from __future__ import annotations
@@ -36,8 +37,13 @@ def main(arguments: list[str]) -> int:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("what", nargs="?", choices=["waiting", "worker", "slots", "dependency", "reliability"], default="waiting")
-    add("--json", type=Path, metavar="FILE", help="slots, reliability: write the figures to a file as well")
+    add(
+        "what",
+        nargs="?",
+        choices=["waiting", "worker", "slots", "dependency", "reliability", "lifecycle"],
+        default="waiting",
+    )
+    add("--json", type=Path, metavar="FILE", help="slots, reliability, lifecycle: write the figures to a file as well")
     add("--quick", action="store_true", help="waiting, dependency: only with 100 triggers, some minutes")
     add("--only", type=_words, default=[], metavar="WORD,...", help="the same: only what has one of these in its name")
     add(
@@ -45,7 +51,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_numbers,
         default=[],
         metavar="N,...",
-        help="the same: so many triggers (default: 100,1000 and, waiting, 10000)",
+        help="the same: so many triggers (default: 100,1000 and, waiting, 10000); lifecycle: so many tasks (40)",
     )
     add("--minutes", type=float, default=30.0, help="the same: leave out what would take longer (default: %(default)g)")
     add("--out", type=Path, default=ROOT / "build" / "bench", help="the same: folder for their files")
@@ -71,6 +77,10 @@ def _measure(options: argparse.Namespace) -> int:
         from _bench import reliability
 
         return reliability.measure(options.json)
+    if options.what == "lifecycle":
+        from _bench import lifecycle
+
+        return lifecycle.measure(options.n[0] if options.n else lifecycle.TASKS, options.json)
     if options.what == "worker":
         from _bench import worker
 
