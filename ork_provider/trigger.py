@@ -20,7 +20,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from ork_provider import metrics
 from ork_provider.ending import Ender, cancel_all, end_rest
-from ork_provider.errors import InvalidJob
+from ork_provider.errors import InvalidJob, OrkError
 from ork_provider.hub import Hub
 from ork_provider.job import Job, JobState, JobStatus, cancel_by_hand, describe, describe_job, jobs_from_dicts
 from ork_provider.portable import portable
@@ -107,6 +107,7 @@ class JobTrigger(BaseTrigger):
         self.unknown = more or None
         self.clock: Clock = SystemClock()
         self._watch: Watch | None = None
+        self._tally: metrics.Tally | None = None
         self._progress: tuple[float, Any] = (0.0, None)
 
     @property
@@ -127,6 +128,9 @@ class JobTrigger(BaseTrigger):
         try:
             plan = self._read()
         except InvalidJob as exc:
+            tally = metrics.Tally(metrics.tags_of((), self.task_instance), self.clock.monotonic())
+            tally.error(exc)
+            tally.finished(ERROR, 0.0, asks=0)
             await self._hold()
             yield new_event(self._error(f"Trigger argument {exc}"))
             return
@@ -160,6 +164,8 @@ class JobTrigger(BaseTrigger):
 
     async def _wait(self, plan: Plan, session: Session) -> dict[str, Any]:
         services, hub = Services.of_all(session, self.connections), Hub.of(session)
+        tags = metrics.tags_of({job.kind for job in plan.jobs}, self.task_instance)
+        tally = self._tally = metrics.Tally(tags, self.clock.monotonic())
         self._watch = Watch(
             ask=services.check,
             seat=partial(hub.seat, services=services, poll_interval=plan.policy.poll_interval),
@@ -167,21 +173,21 @@ class JobTrigger(BaseTrigger):
             clock=self.clock,
             deadline=plan.deadline,
             journal=Journal(self.log, self.clock),
-            on_answer=self._tell_progress,
+            on_answer=self._hear,
+            on_error=self._hear_error,
         )
-        watch, tags = self._watch, metrics.tags_of({job.kind for job in plan.jobs}, self.task_instance)
-        _waiting.add(id(self))
-        _tell_gauges(hub)
+        watch = self._watch
+        metrics.FLIGHT.begin(tags["service"], hub.scopes.__len__)
         try:
             outcome = await wait(plan.jobs, watch, until=plan.until, fail_fast=plan.fail_fast)
         except Exception as exc:  # a bug of ours fails this task, with its traceback in the task's log
             self.log.exception("Waiting failed")
+            tally.error(exc)
+            tally.finished(ERROR, self.clock.monotonic() - watch.started, watch.asks)
             return self._error(f"Waiting failed: {type(exc).__name__}: {exc}")
         finally:
-            _waiting.discard(id(self))
-            _tell_gauges(hub)
-        waited = self.clock.monotonic() - watch.started
-        metrics.finished(tags, outcome.verdict, waited, asks=watch.asks, errors=watch.errors)
+            metrics.FLIGHT.end(tags["service"])
+        tally.finished(outcome.verdict, self.clock.monotonic() - watch.started, watch.asks)
         if len(plan.jobs) > 1 or outcome.verdict in (TIMEOUT, ERROR):  # the end of one job has been said
             self.log.info("%s", outcome.message)
         if self.cancel_rest:
@@ -289,6 +295,19 @@ class JobTrigger(BaseTrigger):
         state = states.get(name)
         return None if state is None else str(getattr(state, "value", state))
 
+    async def _hear(self, job: Job, status: JobStatus) -> None:
+        self._count_asks()
+        await self._tell_progress(job, status)
+
+    def _hear_error(self, exc: OrkError) -> None:
+        if self._tally is not None:
+            self._tally.error(exc)
+        self._count_asks()
+
+    def _count_asks(self) -> None:
+        if self._watch is not None and self._tally is not None:
+            self._tally.asked(self._watch.asks, self.clock.monotonic())
+
     async def _tell_progress(self, job: Job, status: JobStatus) -> None:
         """Push ``ork_progress`` when something has changed, and not too often.
 
@@ -344,9 +363,6 @@ class JobsTrigger(JobTrigger):
     connection_defaults: ClassVar[Mapping[str, Any]] = CONNECTIONS
 
 
-_waiting: set[int] = set()
-"""Triggers that wait at this moment."""
-
 _pushing: set[int] = set()
 """Triggers that push their progress at this moment."""
 
@@ -365,11 +381,6 @@ _KWARGS = (
     "cancel_rest",
     "cancel_on_timeout",
 )
-
-
-def _tell_gauges(hub: Hub) -> None:
-    metrics.gauge("wait.in_flight", len(_waiting))
-    metrics.gauge("hub.scopes", len(hub.scopes))
 
 
 def new_event(payload: dict[str, Any]) -> TriggerEvent:

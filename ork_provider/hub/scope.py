@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ork_provider import metrics
 from ork_provider.errors import BadRequest, NoConnection, OrkError, Throttled, TryAgain, Unauthorized
 from ork_provider.hub.bell import Bell
 from ork_provider.waiting import Policy, Trouble
@@ -75,6 +76,7 @@ class Scope(ABC):
         self._task: asyncio.Task[None] | None = None
         self._said = False
         self.refused = False
+        self.kind = ""
 
     @abstractmethod
     async def run(self) -> None:
@@ -121,6 +123,7 @@ class Scope(ABC):
         """Take a waiter in."""
         seat.since, seat.unsettled = 0, False  # what another scope has left
         self.seats.setdefault(seat.name, set()).add(seat)
+        self.kind = seat.job.kind
         self.size += 1
         self._intervals[seat.poll_interval] = self._intervals.get(seat.poll_interval, 0) + 1
         if not self.running and self.wanted and not self.refused:
@@ -179,9 +182,11 @@ class Scope(ABC):
         try:
             await self.run()
         except BadRequest as exc:
+            metrics.failed_shared(self.kind, exc)
             level = logging.DEBUG if self.hub.has_said(self.shared.key) else logging.WARNING
             log.log(level, "%s is refused (%s); each job is asked for by itself", self.shared, exc)
-        except Exception:  # a bug of ours costs the sharing, not the jobs
+        except Exception as exc:  # a bug of ours costs the sharing, not the jobs
+            metrics.failed_shared(self.kind, exc)
             log.exception("%s failed; each job is asked for by itself", self.shared)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -201,6 +206,7 @@ class Scope(ABC):
         """
         if not self.failing:
             self._trouble_since = since
+        metrics.failed_shared(self.kind, exc)
         trouble = exc if isinstance(exc, TryAgain) else TryAgain(str(exc))
         pause = max(self._trouble.pause(trouble), self.interval)
         self._pause_until = self.clock.monotonic() + pause
@@ -219,6 +225,7 @@ class Scope(ABC):
 
     def good(self) -> None:
         """Hear that a poll has worked."""
+        metrics.polled_shared(self.kind)
         self._trouble.over()
         self.hub.said.discard(self.shared.key)
         if self._said:

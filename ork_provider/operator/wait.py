@@ -145,19 +145,20 @@ class WaitOperator(CheckedOperator):
         tags = metrics.tags_of((job.kind for job in jobs), context["ti"])
         metrics.count("started", tags, by=0 if self._looks_once else 1)
         policy = Policy(poll_interval=self.look_interval, jitter=0.0, error_budget=self.error_budget)
-        watch = self._new_watch(self._end_of_look(deadline), policy, worker)
+        began = self.clock.monotonic()
+        tally = metrics.Tally(tags, began)
+        watch = self._new_watch(self._end_of_look(deadline), policy, worker, tally)
         watch.journal = None
         outcome = self._wait(jobs, watch, worker)
         if outcome.verdict == TIMEOUT and not _passed(deadline, self.clock):
-            metrics.count("polled", tags, watch.asks)
-            metrics.count("errors", tags, watch.errors)
+            tally.pause(watch.asks)
             if self.deferrable:
                 self._defer(context, jobs, deadline, watch.asks)
             policy = Policy(poll_interval=self.wait_interval, error_budget=self.error_budget)
-            watch = self._new_watch(deadline, policy, worker)
+            tally = metrics.Tally(tags, self.clock.monotonic())
+            watch = self._new_watch(deadline, policy, worker, tally)
             outcome = self._wait(jobs, watch, worker)
-        waited = self.clock.monotonic() - watch.started
-        metrics.finished(tags, outcome.verdict, waited, asks=watch.asks, errors=watch.errors)
+        tally.finished(outcome.verdict, self.clock.monotonic() - began, watch.asks)
         if self.cancel_rest:
             outcome = worker.run(end_rest(outcome, worker.services, clock=self.clock, log=self.log))
         return self._complete(context, outcome.verdict, outcome.message, outcome.jobs, worker)
@@ -172,13 +173,14 @@ class WaitOperator(CheckedOperator):
         self._guard.check()
         return outcome
 
-    def _new_watch(self, deadline: datetime | None, policy: Policy, worker: Worker) -> Watch:
+    def _new_watch(self, deadline: datetime | None, policy: Policy, worker: Worker, tally: metrics.Tally) -> Watch:
         return Watch(
             ask=worker.services.check,
             policy=policy,
             clock=self.clock,
             deadline=deadline,
             journal=Journal(self.log, self.clock),
+            on_error=tally.error,
         )
 
     def _tell(self, context: Context, jobs: Sequence[Job], listed: Sequence[dict[str, Any]] = ()) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from ork_provider.errors import NotFound, TryAgain
+from ork_provider.errors import NotFound, OrkError, TryAgain
 from ork_provider.job import Job, JobState, JobStatus
 from ork_provider.waiting.journal import Journal
 from ork_provider.waiting.policy import Clock, Policy, SystemClock, Trouble
@@ -102,6 +102,7 @@ class Watch:
     """One wait in progress: how to ask, how long, and what was heard last of each job.
 
     :param seat: where a job is asked for from; default: alone
+    :param on_error: hears of each ask that was not answered, or not well
     """
 
     ask: Ask
@@ -113,7 +114,7 @@ class Watch:
     seat: Callable[[Job], Seat] | None = None
     heard: dict[Job, JobStatus] = field(default_factory=dict)
     asks: int = 0
-    errors: int = 0
+    on_error: Callable[[OrkError], None] | None = None
     started: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -142,12 +143,15 @@ class Watch:
                 try:
                     status = await self._ask(seat, first=first)
                 except TryAgain as exc:
-                    self.errors += 1
+                    self._tell_error(exc)
                     if self._is_lost(exc, trouble):
                         return JobStatus(state=JobState.LOST, message=str(exc))
                     pause = trouble.pause(exc)
                     if self.journal:
                         self.journal.trouble(job, exc, trouble)
+                except OrkError as exc:
+                    self._tell_error(exc)
+                    raise
                 else:
                     await self._hear(job, status, trouble)
                     if status.state.final:
@@ -178,6 +182,10 @@ class Watch:
             return await limited(seat.ask(), limit, self.clock)
         except TooLate:
             raise DeadlinePassed from None
+
+    def _tell_error(self, exc: OrkError) -> None:
+        if self.on_error:
+            self.on_error(exc)
 
     async def _hear(self, job: Job, status: JobStatus, trouble: Trouble) -> None:
         if self.journal:
