@@ -5,6 +5,7 @@
 ./dev/bench slots      seconds that 100 sensors hold worker slots who wait 30 minutes each: in the worker, and deferred
 ./dev/bench dependency  N tasks wait for 20 DAG runs in one triggerer, ours and ExternalTaskSensor's; 30 minutes
 ./dev/bench reliability  what becomes of paid jobs when workers, triggerers, services and users do what they do
+./dev/bench break-even  what a task costs that waits 1 to 60 seconds: in the worker, rescheduled, deferred; 9 minutes
 ./dev/bench lifecycle  seconds of each step in the life of a deferred task; 7 minutes
 """
 
@@ -14,6 +15,7 @@ import argparse
 import os
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 from environment import ROOT, InstallError, clean_environ, ready
@@ -40,10 +42,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "what",
         nargs="?",
-        choices=["waiting", "worker", "slots", "dependency", "reliability", "lifecycle"],
+        choices=["waiting", "worker", "slots", "dependency", "reliability", "lifecycle", "break-even"],
         default="waiting",
     )
-    add("--json", type=Path, metavar="FILE", help="slots, reliability, lifecycle: write the figures to a file as well")
+    add(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="slots, reliability, lifecycle, break-even: write the figures to a file as well",
+    )
     add("--quick", action="store_true", help="waiting, dependency: only with 100 triggers, some minutes")
     add("--only", type=_words, default=[], metavar="WORD,...", help="the same: only what has one of these in its name")
     add(
@@ -69,14 +76,9 @@ _numbers.__name__ = "numbers"  # as argparse names it in its errors
 
 
 def _measure(options: argparse.Namespace) -> int:
-    if options.what == "slots":
-        from _bench import slots
-
-        return slots.measure(options.json)
-    if options.what == "reliability":
-        from _bench import reliability
-
-        return reliability.measure(options.json)
+    if options.what in ("slots", "reliability", "break-even"):
+        module = import_module(f"_bench.{options.what.replace('-', '_')}")
+        return int(module.measure(options.json))
     if options.what == "lifecycle":
         from _bench import lifecycle
 
