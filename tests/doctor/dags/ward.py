@@ -62,7 +62,7 @@ with DAG("in_dag_file", schedule=None):
     Defers(task_id="lost", waits_with=TriggerOfADagFile)
 
 with DAG("deadline", schedule=None):
-    HttpJobOperator(task_id="late", data={"table": "orders"}, timeout=timedelta(seconds=3), **EXPORT)
+    HttpJobOperator(task_id="late", data={"table": "orders"}, timeout=timedelta(seconds=3), poll_interval=1, **EXPORT)
 
 with DAG("crowd", schedule=None):
     for number in range(CROWD):  # the scheduler defers them at once, without a worker
