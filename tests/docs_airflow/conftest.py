@@ -20,8 +20,6 @@ from tests.support.postgres import postgres
 HERE = Path(__file__).parent
 SETTINGS = {
     "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "3600",  # what is overdue stays so
-    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "12",
-    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "PYTHONPATH": str(HERE.parent.parent),
 }
@@ -136,7 +134,10 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
 
 
 def _prepare(scene: Scene) -> None:
-    rest = scene.airflow._call
+    def rest(method: str, path: str, **request: Any) -> None:
+        """Send a request, again while SQLite is locked."""
+        until(lambda: scene.airflow._send(method, path, **request).is_success, 30, lambda: f"{method} {path}")
+
     narrow = {"name": "narrow", "slots": 1, "include_deferred": False}
     rest("POST", "/pools", json=narrow)
     scene.start("paused", "no_slot", "ended", "waits")

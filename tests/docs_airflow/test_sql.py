@@ -103,7 +103,7 @@ def carries_the_event(scene: Scene, rows: Rows) -> None:
 
 def its_job(scene: Scene, rows: Rows) -> None:
     assert [row["key"] for row in rows] == ["ork_job", "ork_link"]
-    assert decoded(rows[0]["value"])["service_type"] == "http"
+    assert decoded(rows[0]["value"])["service_type"] == "custom_http"
 
 
 def its_result(scene: Scene, rows: Rows) -> None:
