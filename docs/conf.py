@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,7 @@ def show_files(app: Any, docname: str, source: list[str]) -> None:
         return _led(text, file.parent, page.parent)
 
     text = _SHOWN.sub(shown, _led(source[0], page.parent, page.parent))
-    for mark, made in (("<!-- modules -->", _other_modules), ("<!-- commands -->", _commands)):
-        if mark in text:
-            text = text.replace(mark, "\n".join(made()))
-    source[0] = text
+    source[0] = text.replace("<!-- modules -->", "\n".join(_other_modules()))
 
 
 def _other_modules() -> Iterator[str]:
@@ -72,22 +70,15 @@ def _other_modules() -> Iterator[str]:
     named = set(re.findall(r"automodule:: (\S+)", "".join(page.read_text() for page in DOCS.glob("api/*.md"))))
     for found in pkgutil.walk_packages(ork_provider.__path__, "ork_provider."):
         if found.name not in named and not found.name.startswith("ork_provider.testing."):
-            yield f"## {found.name}\n\n```{{eval-rst}}\n.. automodule:: {found.name}\n```\n"
+            extra = "".join(f"\n.. autoclass:: {found.name}.{name}\n" for name in _not_exported(found.name))
+            yield f"## {found.name}\n\n```{{eval-rst}}\n.. automodule:: {found.name}\n{extra}```\n"
 
 
-def _commands() -> Iterator[str]:
-    """Yield a heading and a table for each command of `airflow ork`, as the command line itself knows them."""
-    from ork_provider.cli import get_commands
-
-    for group in get_commands():
-        yield f"{group.help}.\n"
-        for command in group.subcommands:
-            yield f"## airflow {group.name} {command.name}\n\n{command.help}. {command.description or ''}\n"
-            yield "| argument | meaning |\n|---|---|"
-            for argument in command.args:
-                flags = ", ".join(f"`{flag}`" for flag in argument.flags)
-                yield f"| {flags} | {' '.join(str(argument.kwargs.get('help', '')).split())} |"
-            yield ""
+def _not_exported(name: str) -> list[str]:
+    """Name the public classes of a module that its `__all__` leaves out."""
+    module = import_module(name)
+    ours = [n for n, value in vars(module).items() if getattr(value, "__module__", None) == name and n[0] != "_"]
+    return [n for n in ours if n not in getattr(module, "__all__", ours) and inspect.isclass(vars(module)[n])]
 
 
 def _led(text: str, base: Path, folder: Path) -> str:
@@ -159,14 +150,15 @@ def _meanings(cls: type) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
-def skip_what_a_package_exports(*event: Any) -> bool | None:
-    """Leave out of a module's page what its package exports and shows."""
+def skip_what_is_shown_elsewhere(*event: Any) -> bool | None:
+    """Leave out of a module's page what it has from elsewhere, and what its package exports and shows."""
     app, what, name, obj, _skip, _options = event
-    module = str(getattr(obj, "__module__", ""))
-    shown_in = app.env.temp_data.get("autodoc:module", "")
-    if what != "module" or shown_in != module or not isinstance(name, str):
+    module = sys.modules.get(app.env.temp_data.get("autodoc:module") or "")
+    if what != "module" or module is None or hasattr(module, "__all__"):
         return None
-    package = sys.modules.get(module.rpartition(".")[0])
+    if getattr(obj, "__module__", module.__name__) != module.__name__:
+        return True
+    package = sys.modules.get(module.__name__.rpartition(".")[0])
     return True if name in getattr(package, "__all__", ()) else None
 
 
@@ -180,5 +172,5 @@ def setup(app: Any) -> None:
     """Tell Sphinx when to call what is above."""
     app.connect("source-read", show_files)
     app.connect("autodoc-process-docstring", add_parameters_of_bases)
-    app.connect("autodoc-skip-member", skip_what_a_package_exports)
+    app.connect("autodoc-skip-member", skip_what_is_shown_elsewhere)
     app.connect("build-finished", remove_home)

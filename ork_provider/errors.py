@@ -1,21 +1,23 @@
 """Every error of this package, sorted by what the waiting loop does with it.
 
-OrkError
-├── TryAgain          the next ask may work: 429, 5xx, timeouts, resets, a malformed answer
-│   ├── NotFound      404: try again at first, job lost when it stays so
-│   └── Throttled     429: the service is asked too often
-├── BadRequest        asking again cannot help; a person must change something
-│   ├── NoConnection  an Airflow connection that is not there
-│   ├── Unauthorized  401: the connection is read again once, then it is final
-│   ├── Conflict      409: an id is taken
-│   ├── UnknownOutcome a job may have been started, and the service cannot be asked
-│   └── InvalidJob    a job or an argument that does not make sense
-├── JobError          what a job came to; carries the job, its state and its link
-│   ├── JobFailed
-│   ├── JobCancelled
-│   ├── JobLost
-│   └── TimedOut
-└── Killed            the task was told to stop while it was starting or watching a job
+The tree::
+
+    OrkError
+    ├── TryAgain          the next ask may work: 429, 5xx, timeouts, resets, a malformed answer
+    │   ├── NotFound      404: try again at first, job lost when it stays so
+    │   └── Throttled     429: the service is asked too often
+    ├── BadRequest        asking again cannot help; a person must change something
+    │   ├── NoConnection  an Airflow connection that is not there
+    │   ├── Unauthorized  401: the connection is read again once, then it is final
+    │   ├── Conflict      409: an id is taken
+    │   ├── UnknownOutcome a job may have been started, and the service cannot be asked
+    │   └── InvalidJob    a job or an argument that does not make sense
+    ├── JobError          what a job came to; carries the job, its state and its link
+    │   ├── JobFailed
+    │   ├── JobCancelled
+    │   ├── JobLost
+    │   └── TimedOut
+    └── Killed            the task was told to stop while it was starting or watching a job
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Fakes of the services that ork_provider talks to, over real HTTP, for tests without a cloud.
 
-```python
-from ork_provider.testing import FakeBigQuery, Fault, Outcome
+For example::
 
-with FakeBigQuery(running=0.5) as bigquery:
-    bigquery.script("FROM t", Outcome(error={"reason": "notFound", "message": "Not found: Table p:d.t"}))
-    bigquery.fail(Fault.status(503), on="GET */jobs/*", nth=2)
-    ...  # point the connection at bigquery.url, run the DAG
-    assert not bigquery.live()
-```
+    from ork_provider.testing import FakeBigQuery, Fault, Outcome
+
+    with FakeBigQuery(running=0.5) as bigquery:
+        bigquery.script("FROM t", Outcome(error={"reason": "notFound", "message": "Not found: Table p:d.t"}))
+        bigquery.fail(Fault.status(503), on="GET */jobs/*", nth=2)
+        ...  # point the connection at bigquery.url, run the DAG
+        assert not bigquery.live()
 """
 
 from __future__ import annotations

@@ -7,7 +7,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
@@ -19,9 +22,68 @@ from tests.docs.pages import ROOT, blocks
 Run = Callable[..., str]
 
 
+@dataclass(frozen=True)
+class Site:
+    """What `sphinx-build` has made.
+
+    :param code: its exit code
+    :param said: its warnings
+    :param folder: the HTML
+    """
+
+    code: int
+    said: str
+    folder: Path
+    seconds: float
+
+    @property
+    def pages(self) -> set[str]:
+        """The names of the pages that were made of Markdown."""
+        found = {str(file.relative_to(self.folder).with_suffix("")) for file in self.folder.rglob("*.html")}
+        return found - {"genindex", "py-modindex", "search"}
+
+    def html(self, page: str) -> str:
+        """Return a page."""
+        return Path(self.folder, f"{page}.html").read_text(encoding="utf-8")
+
+
+def build(source: Path, folder: Path) -> Site:
+    """Build a site as the documentation is built: warnings are errors."""
+    options = ("-q", "-W", "--keep-going", "-E", "--no-color", "-b", "html")
+    began = time.monotonic()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "PYTEST_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, str(source), str(folder)],
+        env=environ,
+        cwd=folder.parent,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return Site(done.returncode, done.stdout, folder, time.monotonic() - began)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Build the documentation, once for all processes of a pytest run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, said = shared / "site", shared / "site.txt"
+    with open(shared / "site.lock", "w") as lock:
+        flock(lock, LOCK_EX)
+        if not said.exists():
+            site = build(ROOT / "docs", folder)
+            said.write_text(f"{site.code} {site.seconds}\n{site.said}")
+    head, _, text = said.read_text().partition("\n")
+    code, seconds = head.split()
+    return Site(int(code), text, folder, float(seconds))
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Run `python -m ...` in an Airflow home of its own; return what it prints, fail if it fails."""
+    """Run `python -m ...` in an Airflow home of its own; return what it prints, fail if its exit code is another."""
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
     dags.mkdir()
@@ -37,7 +99,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "PYTHONPATH": os.pathsep.join([str(dags), str(ROOT)]),
     }
 
-    def run_module(*arguments: str, env: dict[str, str] | None = None) -> str:
+    def run_module(*arguments: str, env: dict[str, str] | None = None, code: int = 0) -> str:
         command = [sys.executable, "-m", *arguments]
         done = subprocess.run(
             command,
@@ -49,7 +111,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"{' '.join(arguments)}:\n{done.stdout[-8000:]}"
+        assert done.returncode == code, f"{' '.join(arguments)}:\n{done.stdout[-8000:]}"
         return done.stdout
 
     run_module("airflow", "db", "migrate")

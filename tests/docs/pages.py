@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(ROOT.glob("docs/*.md"))
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
+    page for page in ROOT.glob("docs/**/*.md") if page.parent.name != "tutorial"
+)
+"""All pages but those of docs/tutorial/, which are made from the lessons and tested with them."""
 
 _BLOCK = re.compile(
     r"(?:^<!-- include (?P<file>\S+) (?P<region>\w+) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$",

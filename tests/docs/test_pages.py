@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
 import inspect
-import json
 import re
 import shlex
 import subprocess
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import Connection
+from airflow.cli import cli_parser
 
 from ork_provider.bigquery import BigQueryJobOperator
 from ork_provider.cloud_run import CloudRunJobOperator
@@ -31,9 +31,13 @@ from ork_provider.operator.many import JobsOperator
 from ork_provider.operator.owner import OwnerOperator
 from ork_provider.testing import __main__ as testing_command
 from tests.docs.pages import PAGES, ROOT, Block, blocks, region
+from tests.docs.shell import check_setting, commands, is_setting, shell_blocks, words_of
 
 PYTHON = blocks("python")
-SHELL = blocks("console", "bash")
+SHELL = shell_blocks()
+INI = blocks("ini")
+PROGRAMS = ("ruff", "mypy", "mkdir", "printf", "kill", "curl", "grep", "ls", "python", "tail")
+"""Programs whose arguments are not looked at; what of them is run says tests/docs/shell.py."""
 
 
 @pytest.mark.parametrize("block", [b for b in PYTHON if b.file], ids=str)
@@ -69,8 +73,9 @@ def test_every_region_is_shown() -> None:
 def test_shell_block(block: Block) -> None:
     """Shell blocks parse, and name scripts, modules, options and DAGs that exist."""
     subprocess.run(["bash", "-n"], input=block.code, text=True, check=True)
-    for words in (shlex.split(line) for line in block.code.splitlines() if not line.startswith((" ", "}", "export"))):
-        _check_command(words)
+    for command in commands(block):
+        if not is_setting(command):
+            _check_command(words_of(command))
 
 
 def _check_command(words: list[str]) -> None:
@@ -82,9 +87,18 @@ def _check_command(words: list[str]) -> None:
     elif arguments[:2] == ["-m", "ork_provider.testing"]:
         assert options <= set(testing_command._parser()._option_string_actions)
     elif words[:3] == ["airflow", "dags", "test"]:
-        assert any(re.search(rf'DAG\("{words[3]}"\)|def {words[3]}\(', text) for text in _dag_files())
+        assert any(re.search(rf'DAG\("{words[3]}"[,)]|def {words[3]}\(', text) for text in _dag_files())
+    elif program == "airflow":
+        cli_parser.get_parser().parse_args(arguments)  # exits with 2 for what there is not
+    elif program == "pip":
+        assert set(re.findall(r"\[(\w+)\]", " ".join(arguments))) <= set(_extras())
     else:
-        assert program == "pip" or program.removeprefix(".venv/bin/") in ("ruff", "mypy"), program
+        assert program.removeprefix(".venv/bin/") in PROGRAMS, program
+
+
+def _extras() -> list[str]:
+    text = (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    return re.findall(r"^(\w+) = \[", text, re.MULTILINE)
 
 
 def _options_of(script: str) -> set[str]:
@@ -108,14 +122,35 @@ def test_inline_commands() -> None:
         _check_command(shlex.split(command))
 
 
-def test_connections_in_shell_blocks() -> None:
-    """Each `export AIRFLOW_CONN_...` of the pages is a connection that Airflow reads."""
-    found = [m for block in SHELL for m in re.findall(r"AIRFLOW_CONN_\w+='(.*?)'", block.code, re.DOTALL)]
-    assert len(found) == 7
-    for text in found:
-        conn = Connection.from_json(text, conn_id="docs")
-        assert conn.conn_type in ("dqops", "http", "google_cloud_platform")
-        assert json.loads(conn.extra or "{}") is not None
+@pytest.mark.parametrize("block", INI, ids=str)
+def test_ini_block(block: Block) -> None:
+    """An ini block is one that Airflow reads: sections and options that exist, values of their type."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(block.code)
+    assert parser.sections()
+    for section in parser.sections():
+        for key in parser[section]:
+            check_setting(section, key, parser[section][key])
+
+
+def test_counts() -> None:
+    """Every block of Python runs: by itself here, or in the file that it is a part of, which a test of ours runs."""
+    tests = "".join(file.read_text() for file in ROOT.glob("tests/**/test_*.py"))
+    files = {block.file for block in PYTHON if block.file}
+    unrun = [file for file in files if not _is_run(file, tests)]
+    assert unrun == []
+    shown = sum(bool(block.file) for block in PYTHON)
+    print(
+        f"\nPython blocks run: {len(PYTHON)} of {len(PYTHON)} ({shown} are parts of {len(files)} files that tests run)"
+    )
+    print(f"ini blocks read: {len(INI)} of {len(INI)}")
+
+
+def _is_run(file: str, tests: str) -> bool:
+    """Whether a test starts a file: by its name, or by that of a DAG that it defines."""
+    dags = re.findall(r'DAG\(\s*"(\w+)"|^def (\w+)\(', (ROOT / file).read_text(), re.MULTILINE)
+    names = [Path(file).name, *(name for pair in dags for name in pair if name)]
+    return any(f'"{name}"' in tests for name in names) or Path(file).name.startswith("test_")
 
 
 def _anchors(page: Path) -> set[str]:
