@@ -40,6 +40,7 @@ AT_ONCE = 2
 SECONDS = 20.0
 """How long a job runs."""
 
+BUSY = 0.5
 HEARTBEATS = (5, 1)
 """[workers] min_heartbeat_interval: Airflow's default, and the least."""
 
@@ -90,6 +91,8 @@ class Life:
 
 def measure(tasks: int = TASKS, json_file: Path | None = None) -> int:
     """Run the tasks with each heartbeat; print one table, and write all figures as JSON."""
+    if os.getloadavg()[0] > BUSY:
+        print(f"The machine is busy (load {os.getloadavg()[0]:.1f}): steps take longer, the figures are too high.")
     began = time.monotonic()
     lives = {heartbeat: _lives(heartbeat, tasks) for heartbeat in HEARTBEATS}
     report(lives, time.monotonic() - began)
