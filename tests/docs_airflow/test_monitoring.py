@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import promql_parser
 import pytest
 import yaml
 
+from ork_provider.cli.names import CHECKS
 from ork_provider.metrics import METRICS
 from ork_provider.testing import FakeBigQuery, FakeHttpJobs, Fault, merged_connections
 from ork_provider.testing.local_airflow import LocalAirflow
@@ -257,11 +260,23 @@ def test_dashboard() -> None:
 
 
 def test_alerts() -> None:
-    """Each alert has a name of its own, a severity, a sentence and what to do; what it commands exists."""
+    """Each alert has a name of its own, a severity, a sentence, what to do, a row in the page and a test."""
     names = [rule["alert"] for rule in alerts()]
     assert len(names) == len(set(names))
+    tests = yaml.safe_load((MONITORING / "alerts-test.yaml").read_text())["tests"]
+    fires = {one["alertname"] for test in tests for one in test["alert_rule_test"] if one.get("exp_alerts")}
+    assert fires == set(names)
     for rule in alerts():
         assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert set(rule["annotations"]) == {"summary", "do"}
-        assert rule["alert"] in TAGS_PAGE
+        assert f"| {rule['alert']} |" in TAGS_PAGE
+    commands = re.findall(r"airflow ork doctor ((?:--check [\w-]+ ?)+)", str(alerts()))
+    checks = {check for command in commands for check in re.findall(r"--check ([\w-]+)", command)}
+    assert checks <= set(CHECKS)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool of Prometheus is not on the PATH")
+def test_alerts_fire() -> None:
+    """Prometheus itself lets each alert fire when it should."""
+    subprocess.run(["promtool", "test", "rules", str(MONITORING / "alerts-test.yaml")], check=True)
