@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +185,7 @@ def test_dqops(monkeypatch: pytest.MonkeyPatch, connect: Any) -> None:
     """The same checks are run and their severity is looked at; the new task names the job and its counts."""
     import moving_dqops as dags
 
+    assert find_spec("dqops.airflow") is None  # as the page says
     with FakeDqops(pending=0, running=1) as fake:
         connect(fake)
         dags.before.get_task("run_checks").op_kwargs = {"base_url": f"{fake.url}/"}
@@ -199,5 +203,59 @@ def test_ork(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(dags, "API", fake.url)
         returned = json.loads(json.dumps(dags.start_export("orders")))
         assert returned["deferred"][0]["service_type"] == "custom_http"
-        assert run(dags.after, "report") == "orders: succeeded"
+        assert run(dags.after, "report") == "orders exported"
     assert [job.body for job in fake.created] == [{"table": "orders"}] * 2
+
+
+def _parameters(*classes: type) -> set[str]:
+    inits = [inspect.unwrap(vars(c)["__init__"]) for cls in classes for c in cls.__mro__ if "__init__" in vars(c)]
+    return {name for init in inits for name in inspect.signature(init).parameters}
+
+
+def _tables() -> dict[str, tuple[set[str], set[str]]]:
+    from airflow.providers.google.cloud.operators import bigquery, cloud_run, dataproc  # noqa: TID251 - the old ones
+    from airflow.providers.http.operators.http import HttpOperator
+    from airflow.providers.http.sensors.http import HttpSensor
+
+    from ork_provider import bigquery as new_bigquery
+    from ork_provider import cloud_run as new_cloud_run
+    from ork_provider import dataproc as new_dataproc
+    from ork_provider import http as new_http
+
+    old_dataproc = dataproc.DataprocSubmitJobOperator, dataproc.DataprocCreateBatchOperator
+    return {
+        "BigQueryInsertJobOperator": (
+            _parameters(bigquery.BigQueryInsertJobOperator),
+            _parameters(new_bigquery.BigQueryJobOperator),
+        ),
+        "CloudRunExecuteJobOperator": (
+            _parameters(cloud_run.CloudRunExecuteJobOperator),
+            _parameters(new_cloud_run.CloudRunJobOperator),
+        ),
+        "Google's": (
+            _parameters(*old_dataproc),
+            _parameters(new_dataproc.DataprocJobOperator, new_dataproc.DataprocBatchOperator),
+        ),
+        "HttpOperator": (
+            _parameters(HttpOperator, HttpSensor),
+            _parameters(new_http.HttpJobOperator, new_http.HttpJobSensor),
+        ),
+    }
+
+
+def test_parameter_tables() -> None:
+    """Names in the tables of parameters are those of the old and of the new operators; what is kept is said."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "migrating.md").read_text()
+    for title, (old, new) in _tables().items():
+        table = re.search(rf"^\| `?{title}.*\n\|---\|---\|\n((?:\|.*\n)+)", page, re.MULTILINE)
+        assert table, title
+        for row in table[1].splitlines():
+            left, right = row.strip("| ").split(" | ")
+            assert _names(left) <= old, row
+            assert _names(right) <= new | {"api_endpoints", "overrides"}, row
+            if right.startswith("the same"):
+                assert _names(left) <= new, row
+
+
+def _names(cell: str) -> set[str]:
+    return set(re.findall(r"`([a-z_]+)(?:=[^`]*)?`", cell))
