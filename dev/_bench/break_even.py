@@ -70,7 +70,9 @@ def measure(json_file: Path | None = None) -> int:
         with LocalAirflow(DAGS, env=environ, parallelism=AT_ONCE, quiet=False) as airflow:
             _row(airflow, service, "deferred", WAITS[0])  # the first tasks pay for what is loaded once
             rows = [_row(airflow, service, way, wait) for wait in WAITS for way in WAYS]
+            memory = _memory(airflow)
     report(rows, load, time.monotonic() - began)
+    print(f"The triggerer, with nothing to do at the end: {memory}")
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
@@ -106,6 +108,13 @@ def _cpu(airflow: LocalAirflow) -> float:
     times = [process.cpu_times() for process in scheduler.children()]
     own = sum(one.user + one.system for one in times)
     return float(own + sum(one.children_user + one.children_system for one in [*times, scheduler.cpu_times()]))
+
+
+def _memory(airflow: LocalAirflow) -> str:
+    """Return what the processes of the triggerer use, what they share counted once."""
+    triggerer = psutil.Process(airflow.pid("triggerer"))
+    used = [one.memory_full_info().pss / 2**20 for one in [triggerer, *triggerer.children(recursive=True)]]
+    return f"{sum(used):.0f} MB in {len(used)} processes ({', '.join(f'{one:.0f}' for one in used)})"
 
 
 def _spans(airflow: LocalAirflow, ids: list[str], starts: int) -> list[list[float]]:
