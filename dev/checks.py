@@ -1,8 +1,9 @@
 """./dev/test: everything that CI runs, in order, stopping at the first failure.
 
 Without arguments: ruff, mypy, the unit and contract tests, the unit tests on the oldest and the newest
-supported Python that is found here, the end-to-end tests in a real Airflow, all lessons of the tutorial in another one,
-then the chaos suite: an Airflow with two triggerers on PostgreSQL in which everything dies at some time.
+supported Python that is found here, the end-to-end tests in a real Airflow, the doctor in deployments that are broken on
+purpose, the SQL and metrics of the documentation in real deployments, all lessons of the tutorial in another one, then the
+chaos suite: an Airflow with two triggerers on PostgreSQL in which everything dies at some time.
 
     ./dev/test --chaos              the chaos suite alone; about 12 minutes
     ./dev/test --chaos --seed 7     with another seed (1): it decides what runs, what dies, and when
@@ -30,6 +31,8 @@ from environment import ROOT, SUPPORTED, InstallError, clean_environ, find_pytho
 
 E2E = "tests/e2e"
 TUTORIAL = "tests/tutorial"
+DOCTOR = "tests/doctor"
+DOCS = "tests/docs_airflow"
 CHAOS = "tests/chaos"
 LESSONS = "example_dags"
 """Some lessons are tests."""
@@ -77,10 +80,12 @@ def _all(python: Path, environ: dict[str, str]) -> None:
     step("ruff format --check", "-m", "ruff", "format", "--check", ".")
     step("mypy --strict", "-m", "mypy", "-p", "ork_provider")
     step("mypy --strict dev", "-m", "mypy", "dev", "--exclude", "demo_dags")
-    apart = [f"--ignore={folder}" for folder in (E2E, TUTORIAL, CHAOS)]
+    apart = [f"--ignore={folder}" for folder in (E2E, DOCTOR, DOCS, TUTORIAL, CHAOS)]
     step("unit and contract tests", *PYTEST, *PARALLEL, "tests", LESSONS, *apart)
     _step("unit tests on other Pythons", lambda: _other_pythons(python, environ))
     step("end-to-end tests", *PYTEST, E2E)
+    step("the doctor in healthy and broken deployments", *PYTEST, "-s", DOCTOR)
+    step("documentation in a real Airflow", *PYTEST, "-s", DOCS)
     step("lessons of the tutorial", *PYTEST, "-s", TUTORIAL)
     _step("chaos suite", lambda: _chaos(python, environ))
 

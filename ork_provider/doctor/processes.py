@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,6 +21,8 @@ STARTS_WITHIN = timedelta(minutes=5)
 
 CLOCKS = timedelta(seconds=5)
 """By how much the clock of the database's writer may be behind."""
+
+DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 
 TAIL = 512 * 1024
 """Bytes of a log's end that are read."""
@@ -101,10 +104,10 @@ class TriggererProcess:
 def find_processes(triggerers: Iterable[Triggerer]) -> list[TriggererProcess]:
     """Find the processes of the triggerers that the database has on this machine.
 
-    The database holds no process ids, and there may be triggerers of other Airflows here: a triggerer is the process
-    that began last before its row was written.
+    The database holds no process ids, and there may be triggerers of other Airflows here. So a triggerer is, of the
+    processes with our AIRFLOW_HOME and database, the one that began last before its row was written.
     """
-    free = {process.pid: process for process in _supervisors()}
+    free = {process.pid: process for process in _supervisors() if _is_ours(process)}
     found = []
     for triggerer in sorted(triggerers, key=lambda t: t.id, reverse=True):
         if triggerer.started is None:
@@ -153,6 +156,22 @@ def _supervisors() -> Iterator[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             if process.ppid() not in found and process.status() != psutil.STATUS_ZOMBIE:
                 yield process
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    """Whether a process is of this Airflow, as far as its environment can be seen and tells."""
+    try:
+        environ = process.environ()
+    except (psutil.Error, OSError):
+        return True
+    if _home(environ) != _home(os.environ):
+        return False
+    here, there = os.environ.get(DATABASE), environ.get(DATABASE)
+    return here is None or there is None or here == there
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("AIRFLOW_HOME") or Path(environ.get("HOME", "/"), "airflow")).expanduser().resolve()
 
 
 def _runner(supervisor: psutil.Process) -> psutil.Process | None:

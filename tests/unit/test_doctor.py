@@ -258,7 +258,7 @@ def test_triggerer_of_another_machine() -> None:
     assert found["event-loop"].do == "on h: airflow ork doctor --check event-loop"
 
 
-def test_processes(tmp_path: Path) -> None:
+def test_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A triggerer of this machine is the process that began last before its row was written; it is seen as it is."""
     fake = tmp_path / "airflow"
     fake.write_text("import time\ntime.sleep(60)\n")
@@ -276,6 +276,8 @@ def test_processes(tmp_path: Path) -> None:
         assert (ours.triggerer, ours.capacity, ours.runner) == (later, 7, None)
         assert ours.log == tmp_path / "out.log"
         assert [limit > count > 2 for _, count, limit in ours.open_files()] == [True]
+        monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))  # then it is a triggerer of another Airflow
+        assert find_processes([later]) == []
     finally:
         process.kill()
         process.wait()
