@@ -6,6 +6,7 @@
 ./dev/bench dependency  N tasks wait for 20 DAG runs in one triggerer, ours and ExternalTaskSensor's; 30 minutes
 ./dev/bench reliability  what becomes of paid jobs when workers, triggerers, services and users do what they do
 ./dev/bench break-even  what a task costs that waits 1 to 60 seconds: in the worker, rescheduled, deferred; 9 minutes
+./dev/bench executors  a Celery worker that is stopped while tasks are deferred, and one that goes on; 3 minutes
 ./dev/bench lifecycle  seconds of each step in the life of a deferred task; 7 minutes
 """
 
@@ -42,7 +43,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "what",
         nargs="?",
-        choices=["waiting", "worker", "slots", "dependency", "reliability", "lifecycle", "break-even"],
+        choices=["waiting", "worker", "slots", "dependency", "reliability", "lifecycle", "break-even", "executors"],
         default="waiting",
     )
     add(
@@ -76,7 +77,7 @@ _numbers.__name__ = "numbers"  # as argparse names it in its errors
 
 
 def _measure(options: argparse.Namespace) -> int:
-    if options.what in ("slots", "reliability", "break-even"):
+    if options.what in ("slots", "reliability", "break-even", "executors"):
         module = import_module(f"_bench.{options.what.replace('-', '_')}")
         return int(module.measure(options.json))
     if options.what == "lifecycle":
