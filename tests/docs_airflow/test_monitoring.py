@@ -122,6 +122,7 @@ def check(received: Received) -> None:
     assert received.values("airflow.ork.wait.errors", "error") == {"TryAgain"}
     assert received.values("airflow.ork.wait.in_flight", "service") == {"custom_http", "bigquery", "dependency"}
     assert received.values("airflow.ork.hub.errors", "service") == {"bigquery"}
+    assert received.values("airflow.ti.finish", "state") >= {"deferred", "success", "failed"}
     ours = {name.removeprefix(PREFIX) for name in received.samples if name.startswith("airflow.ork.")}
     assert ours == set(METRICS)
     for task_id, outcome in {"good": "success", "bad": "failed", "late": "timeout", "query": "success"}.items():

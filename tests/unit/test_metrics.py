@@ -11,8 +11,11 @@ import pytest
 from airflow.sdk.observability import stats
 
 from ork_provider import errors, metrics
+from ork_provider.bigquery import BigQueryJob, BigQueryJobTrigger
 from ork_provider.errors import BadRequest, NotFound, OrkError, Throttled, TryAgain
+from ork_provider.http import HttpJobTrigger
 from ork_provider.job import KINDS
+from ork_provider.testing import FakeBigQuery, Fault, run_trigger
 
 Told = list[tuple[str, Any, dict[str, str]]]
 TI = SimpleNamespace(dag_id="reports", task_id="report")
@@ -119,9 +122,39 @@ def test_gauges_name_the_host(told: Told, flight: metrics.Flight) -> None:
     assert {tags["hostname"] for _, _, tags in told} == {get_hostname()}
 
 
+async def test_trigger_that_cannot_be_read(told: Told) -> None:
+    """A wait that cannot begin has ended in an error, of no known service."""
+    event = (await run_trigger(HttpJobTrigger(jobs=[{"service_type": "bigquery"}]))).payload
+    assert event["status"] == "error"
+    task = {"service": "unknown", "dag_id": "dag", "task_id": "task"}
+    assert [(name, tags) for name, _, tags in told] == [
+        ("ork.wait.errors", {**task, "error": "InvalidJob"}),
+        ("ork.wait.finished", {**task, "outcome": "error"}),
+        ("ork.wait.duration", {**task, "outcome": "error"}),
+    ]
+
+
+async def test_refused(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that is refused and an ask that is refused are told apart, each once; the wait has ended in an error."""
+    with FakeBigQuery(pending=0, running=60) as bigquery:
+        for name, value in bigquery.connections().items():
+            monkeypatch.setenv(name, value)
+        bigquery.fail(Fault.google(403, "accessDenied"), on="GET *", times=-1)
+        job = BigQueryJob(project="ork-sandbox", job_id="j", location="US")
+        event = (await run_trigger(BigQueryJobTrigger(jobs=[job.to_dict()]))).payload
+    assert event["status"] == "error"
+    assert [(name, tags["error"]) for name, _, tags in told if name.endswith("errors")] == [
+        ("ork.hub.errors", "BadRequest"),
+        ("ork.wait.errors", "BadRequest"),
+    ]
+    outcomes = [tags["outcome"] for name, _, tags in told if name == "ork.wait.finished"]
+    assert outcomes == ["error"]
+    assert last(told)["bigquery"] == 0
+
+
 def last(told: Told) -> dict[str | None, int]:
     """Return the last value of each gauge, by service."""
-    return {tags.get("service"): value for _, value, tags in told}
+    return {tags.get("service"): value for name, value, tags in told if metrics.METRICS[name][0] == "gauge"}
 
 
 async def until(true: Callable[[], bool]) -> None:
