@@ -73,11 +73,9 @@ def _home(module: str, name: str) -> str:
 def _classes() -> dict[str, type]:
     """List the public operators, triggers, jobs, hooks and decorators by their documented path."""
     bases = (WaitOperator, BaseTrigger, Job, DqopsHook)
-    modules = {name: import_module(name) for name in _modules()}
-    found = {
-        _home(m, n): value for m, module in modules.items() for n, value in _public(module) if inspect.isclass(value)
-    }
-    return {path: cls for path, cls in found.items() if issubclass(cls, bases)}
+    found = [(name, value) for name in _modules() for _, value in _public(import_module(name))]
+    classes = [(name, value) for name, value in found if inspect.isclass(value) and issubclass(value, bases)]
+    return {_home(name, value.__name__): value for name, value in classes}  # an alias is its class
 
 
 def test_public_names() -> None:

@@ -135,7 +135,9 @@ def test_ini_block(block: Block) -> None:
 
 def test_counts() -> None:
     """Every block of Python runs: by itself here, or in the file that it is a part of, which a test of ours runs."""
-    tests = "".join(file.read_text() for file in ROOT.glob("tests/**/test_*.py"))
+    tests = "".join(
+        file.read_text() for file in (*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("tests/docs/*_tests.py"))
+    )
     files = {block.file for block in PYTHON if block.file}
     unrun = [file for file in files if not _is_run(file, tests)]
     assert unrun == []
@@ -147,10 +149,11 @@ def test_counts() -> None:
 
 
 def _is_run(file: str, tests: str) -> bool:
-    """Whether a test starts a file: by its name, or by that of a DAG that it defines."""
+    """Whether a test starts a file: by its name, as a module, or by that of a DAG that it defines."""
     dags = re.findall(r'DAG\(\s*"(\w+)"|^def (\w+)\(', (ROOT / file).read_text(), re.MULTILINE)
-    names = [Path(file).name, *(name for pair in dags for name in pair if name)]
-    return any(f'"{name}"' in tests for name in names) or Path(file).name.startswith("test_")
+    named = any(f'"{name}"' in tests for name in [Path(file).name, *(name for pair in dags for name in pair if name)])
+    imported = re.search(rf"^\s*(from|import) {Path(file).stem}\b", tests, re.MULTILINE)
+    return named or bool(imported) or Path(file).name.startswith("test_")
 
 
 def _anchors(page: Path) -> set[str]:
