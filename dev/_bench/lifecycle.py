@@ -1,13 +1,14 @@
 """./dev/bench lifecycle: how long each step in the life of a deferred task takes, in a real Airflow.
 
-A mapped task of `BigQueryJobOperator` starts jobs of 20 seconds, defers, resumes and ends. No clock of ours is in the
-tasks. The times of states are the database's own: a trigger in it, which SQLite runs within the very statement that
-changes a row, writes them down (`task_instance.state`, and the row in `trigger`: made, given to a triggerer, deleted).
-When Airflow's trigger started and fired is what the triggerer has written into the task's log; when a worker slot was
-free again is LocalExecutor's line in the scheduler's log; when a job had ended is what the fake of BigQuery says.
+Every few seconds a DAG of one task is run: `BigQueryJobOperator` starts a job of 20 seconds, defers, resumes and ends.
+No clock of ours is in the tasks. The times of states are the database's own: a trigger in it, which SQLite runs within
+the very statement that changes a row, writes them down (`task_instance.state`, and the row in `trigger`: given to a
+triggerer, deleted). When the trigger started and fired is what the triggerer has written into the task's log; when a
+worker slot was free again is LocalExecutor's line in the scheduler's log; when a job had ended is what the fake of
+BigQuery says.
 
-At most two of the tasks hold a worker slot at a time, as many as the machine has cores: with more each would measure
-how the others slow it down. An event is held back for some seconds after the deferral (`resume_pause` in
+A run starts every three seconds, so that tasks do not wait for one another: what is measured is how long a step takes
+of itself, and not in a crowd. An event is held back for some seconds after the deferral (`resume_pause` in
 ork_provider/settings.py); the jobs run longer than that.
 """
 
@@ -35,8 +36,14 @@ from ork_provider.testing import FakeBigQuery
 from ork_provider.testing.local_airflow import LocalAirflow
 
 DAGS = Path(__file__).resolve().parent.parent / "bench_dags" / "lifecycle"
+DAG_ID, TASK = "lifecycle", "wait"
 TASKS = 40
-AT_ONCE = 2
+STARTS = 2
+"""Of a worker process for each task."""
+
+PACE = 3.0
+"""Seconds between two runs."""
+
 SECONDS = 20.0
 """How long a job runs."""
 
@@ -80,7 +87,7 @@ STEPS = {
 class Life:
     """One task's: seconds since 1970 by the name of what happened."""
 
-    index: int
+    run_id: str
     at: dict[str, float] = field(default_factory=dict)
 
     def step(self, name: str) -> float:
@@ -106,49 +113,59 @@ def _lives(heartbeat: int, tasks: int) -> list[Life]:
     settings = {
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": str(heartbeat),
         "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
-        "ORK_BENCH_TASKS": str(tasks),
-        "ORK_BENCH_AT_ONCE": str(AT_ONCE),
     }
     with FakeBigQuery(pending=0, running=SECONDS) as bigquery:
         environ = {**bigquery.connections(), **settings}
-        with LocalAirflow(DAGS, env=environ, quiet=False) as airflow:
-            print(f"{tasks} tasks, min_heartbeat_interval {heartbeat} ...", flush=True)
+        with LocalAirflow(DAGS, env=environ, parallelism=16, quiet=False) as airflow:
             with closing(sqlite3.connect(airflow.home / "airflow.db", timeout=60)) as database:
                 database.executescript(NOTES)
-            run_id = airflow.trigger_dag("lifecycle")
-            state = airflow.wait("lifecycle", run_id, timeout=1200)
-            if state != "success":
-                print(f"The run is {state}: what has failed is left out.")
-            return list(_read(airflow, bigquery, run_id))
+            run_ids = _warm_up_and_start(airflow, tasks, heartbeat)
+            return [life for run_id in run_ids for life in _read(airflow, bigquery, run_id)]
+
+
+def _warm_up_and_start(airflow: LocalAirflow, tasks: int, heartbeat: int) -> list[str]:
+    """Let one run end, which imports what is imported once; then start the others at their pace, and wait for all."""
+    airflow.wait(DAG_ID, airflow.trigger_dag(DAG_ID), timeout=300)
+    print(f"{tasks} tasks, min_heartbeat_interval {heartbeat} ...", flush=True)
+    began, run_ids = time.monotonic(), []
+    for number in range(tasks):
+        time.sleep(max(began + number * PACE - time.monotonic(), 0))
+        run_ids.append(airflow.trigger_dag(DAG_ID, run_id=f"life_{number}"))
+    for run_id in run_ids:
+        if airflow.wait(DAG_ID, run_id, timeout=300) != "success":
+            print(f"{run_id} has failed; it is left out.")
+    return run_ids
 
 
 def _read(airflow: LocalAirflow, bigquery: FakeBigQuery, run_id: str) -> Iterator[Life]:
-    """Put together what database, logs and service say of each task that has succeeded at its first try."""
-    instances = airflow.task_instances("lifecycle", run_id)
-    good = [i for i in instances if i["state"] == "success" and i["try_number"] == 1]
-    slots = _slots(airflow, [instance["id"] for instance in good])
-    ended = {job.sql: bigquery.epoch_ms(job.work.ended_at) / 1000 for job in bigquery.inserted}
+    """Put together what database, logs and service say of a task, if it has succeeded at its first try."""
+    instance = airflow.task_instance(DAG_ID, run_id, TASK)
+    if (instance["state"], instance["try_number"]) != ("success", 1):
+        return
+    (job,) = (job for job in bigquery.inserted if job.sql == f"SELECT '{run_id}' AS lifecycle")
     with closing(sqlite3.connect(airflow.home / "airflow.db", timeout=60)) as database:
         notes = list(database.execute("SELECT at, what, ti, trigger_id FROM ork_life ORDER BY at"))
-    for instance in good:
-        index = int(instance["map_index"])
-        life = Life(index)
-        life.at.update(_states(notes, instance["id"]))
-        life.at.update(_log(airflow, run_id, index))
-        life.at["job ended"] = ended[f"SELECT {index} AS lifecycle"]
-        life.at["free"], life.at["free 2"] = (end for _, end in slots[instance["id"]][:2])
-        yield life
+    life = Life(run_id)
+    life.at.update(_states(notes, instance["id"]))
+    life.at.update(_log(airflow, run_id))
+    life.at["job ended"] = bigquery.epoch_ms(job.work.ended_at) / 1000
+    life.at["free"], life.at["free 2"] = (end for _, end in _slots(airflow, instance["id"]))
+    yield life
 
 
-def _slots(airflow: LocalAirflow, ids: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
-    """Return from when to when each task held a worker slot; the last are given back after the run has ended."""
-    slots, deadline = WorkerSlots(airflow.home / "scheduler.log"), time.monotonic() + 120
-    while any(len(slots.spans.get(name, ())) < 2 for name in ids):
-        if time.monotonic() > deadline:
-            raise SystemExit("dev/bench: lifecycle: not every start is in the scheduler's log")
-        time.sleep(0.5)
+def _slots(airflow: LocalAirflow, instance_id: str) -> list[tuple[float, float]]:
+    """Return from when to when a task held a worker slot; the last ones are given back after its run has ended."""
+    deadline = time.monotonic() + 120
+    while True:
+        slots = WorkerSlots(airflow.home / "scheduler.log")
         slots.update()
-    return {name: sorted(spans) for name, spans in slots.spans.items()}
+        if len(spans := slots.spans.get(instance_id, [])) == STARTS:
+            return sorted(spans)
+        if time.monotonic() > deadline:
+            raise SystemExit(
+                f"dev/bench: lifecycle: {instance_id} held a slot {len(spans)} times by the scheduler's log"
+            )
+        time.sleep(0.5)
 
 
 def _states(notes: Sequence[tuple[str, str, str | None, int | None]], instance_id: str) -> dict[str, float]:
@@ -165,9 +182,9 @@ def _states(notes: Sequence[tuple[str, str, str | None, int | None]], instance_i
     return times
 
 
-def _log(airflow: LocalAirflow, run_id: str, index: int) -> dict[str, float]:
+def _log(airflow: LocalAirflow, run_id: str) -> dict[str, float]:
     """Return when the trigger started and fired, as the triggerer has written it into the task's log."""
-    folder = airflow.home / "logs" / "dag_id=lifecycle" / f"run_id={run_id}" / "task_id=wait" / f"map_index={index}"
+    folder = airflow.home / "logs" / f"dag_id={DAG_ID}" / f"run_id={run_id}" / f"task_id={TASK}"
     (file,) = folder.glob("attempt=1.log.trigger.*.log")
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     starting = next(line for line in lines if line["event"].endswith(" starting"))
@@ -193,7 +210,7 @@ def report(lives: dict[int, list[Life]], took: float) -> None:
         table.add_row(step, *figures)
     console = Console(width=120)
     console.print(table)
-    console.print(f"Tasks: {', '.join(str(len(listed)) for listed in lives.values())}, at most {AT_ONCE} in a worker.")
+    console.print(f"Tasks: {', '.join(str(len(listed)) for listed in lives.values())}, one every {PACE:g} s.")
     console.print(", ".join(f"{name} {value}" for name, value in machine().items()) + f"; {took:.0f} s in all")
 
 

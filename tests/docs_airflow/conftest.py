@@ -20,6 +20,7 @@ from tests.support.postgres import postgres
 HERE = Path(__file__).parent
 SETTINGS = {
     "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "3600",  # what is overdue stays so
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "20",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "PYTHONPATH": str(HERE.parent.parent),
 }
@@ -55,6 +56,7 @@ class Scene:
     name: str
     airflow: LocalAirflow
     engine: sa.Engine
+    http_jobs: FakeHttpJobs
     runs: dict[str, str] = field(default_factory=dict)
     killed: datetime | None = None
     late: set[Who] = field(default_factory=set)
@@ -128,7 +130,7 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
         url = server.url if server else f"sqlite:///{airflow.home}/airflow.db"
         engine = sa.create_engine(url, connect_args={} if server else {"timeout": 60})
         stack.callback(engine.dispose)
-        scene = Scene(request.param, airflow, engine)
+        scene = Scene(request.param, airflow, engine, http_jobs)
         _prepare(scene)
         yield scene
 

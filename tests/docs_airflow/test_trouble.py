@@ -188,6 +188,19 @@ def test_sql_damaged(without_triggerer: Scene) -> None:
     scene.execute("UPDATE trigger SET classpath = :path WHERE id = :id", path=OURS, id=lost["id"])
 
 
+@pytest.mark.parametrize("scene", ["sqlite"], indirect=True)
+def test_marked_failed_without_triggerer(without_triggerer: Scene) -> None:
+    """The job of a task that was marked failed while no triggerer ran is cancelled by the next triggerer."""
+    scene = without_triggerer
+    (job,) = (job for job in scene.http_jobs.created if job.body.get("late") == 0)
+    scene.airflow.set_task_state("late", scene.runs["late"], "http", "failed", 0)
+    assert not job.done
+    scene.airflow.start("triggerer")
+    until(lambda: job.done, 60, lambda: scene.airflow.component_log("triggerer")[-5000:])
+    assert job.cancelled_at
+    scene.wait(WAITING, "deferred")
+
+
 def test_a_deleted_trigger_takes_its_task_along(without_triggerer: Scene) -> None:
     """Deleting a trigger's row by hand deletes the task instance that waits for it: never do so."""
     keys = sa.inspect(without_triggerer.engine).get_foreign_keys("task_instance")
