@@ -184,6 +184,12 @@ def test_service_pages_have_one_order(page: str) -> None:
     assert [heading for heading in headings if heading in HEADINGS] == HEADINGS
 
 
+def test_dependency_page_has_that_order() -> None:
+    """The page on dependencies, where nothing is started, re-attached or cancelled, has those that make sense."""
+    headings = re.findall(r"^## (.*)$", (ROOT / "docs/dependency-wait.md").read_text(), re.MULTILINE)
+    assert [heading for heading in headings if heading in HEADINGS] == HEADINGS[:4]
+
+
 def test_service_pages_are_all() -> None:
     """Every service that Airflow is told of has its page, in that order or, for dependencies, in one of its own."""
     modules: list[Any] = [entry["python-modules"] for entry in get_provider_info()["triggers"]]

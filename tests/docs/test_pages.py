@@ -146,6 +146,8 @@ def test_counts() -> None:
         f"\nPython blocks run: {len(PYTHON)} of {len(PYTHON)} ({shown} are parts of {len(files)} files that tests run)"
     )
     print(f"ini blocks read: {len(INI)} of {len(INI)}")
+    lessons = sum(page.read_text().count("\n```python\n") for page in ROOT.glob("docs/tutorial/*.md"))
+    print(f"blocks of docs/tutorial/, each a file of a lesson that tests/tutorial runs: {lessons} of {lessons}")
 
 
 def _is_run(file: str, tests: str) -> bool:
