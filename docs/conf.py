@@ -37,7 +37,6 @@ html_copy_source = False
 myst_heading_anchors = 4  # anchors as GitHub makes them, so that a link to a heading works in both
 
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 add_module_names = False

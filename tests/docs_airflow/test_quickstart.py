@@ -70,9 +70,7 @@ class Shell:
 
     def close(self) -> None:
         """Leave the shell."""
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(20)
+        self._process.communicate(timeout=20)
 
 
 def _block(start: str) -> Block:
@@ -145,9 +143,16 @@ def fakes(tmp_path: Path, environ: dict[str, str]) -> Iterator[subprocess.Popen[
             process.send_signal(signal.SIGINT)
 
 
-def test_quickstart(tmp_path: Path, environ: dict[str, str], fakes: subprocess.Popen[str]) -> None:
-    """Each block of the page works in its turn; the task is seen deferred, and then its rows."""
+@pytest.fixture
+def shell(tmp_path: Path, environ: dict[str, str]) -> Iterator[Shell]:
+    """Open the page's second shell."""
     shell = Shell(tmp_path, environ)
+    yield shell
+    shell.close()
+
+
+def test_quickstart(tmp_path: Path, mark: str, fakes: subprocess.Popen[str], shell: Shell) -> None:
+    """Each block of the page works in its turn; the task is seen deferred, and then its rows; Airflow ends."""
     assert fakes.stdout
     for _ in range(3):
         shell(fakes.stdout.readline())
@@ -155,16 +160,11 @@ def test_quickstart(tmp_path: Path, environ: dict[str, str], fakes: subprocess.P
     dags.mkdir(parents=True)
     (dag,) = [block for block in blocks("python") if block.page == PAGE]
     (dags / "quickstart.py").write_text(dag.code)
-    done = [_block("pip"), _block("mkdir"), _block(SERVE)]
-    try:
-        done += _wait_and_see(shell, dags)
-    finally:
-        shell.ask("kill %1; wait %1")
-        log = (tmp_path / "standalone.log").read_text()
-    assert "Shutting down components" in log or not _alive(environ["ORK_QUICKSTART"])
-    shell("unset AIRFLOW_HOME")
-    done += _with_bigquery_itself(shell, tmp_path / "airflow")
-    shell.close()
+    done = [_block("pip"), _block("mkdir"), _block(SERVE), *_wait_and_see(shell, dags)]
+    assert "`kill %1`" in PAGE.read_text()
+    shell("kill %1")
+    _until(lambda: not _alive(mark), 60, shell)
+    done += _with_bigquery_itself(shell)
     assert done == SHELL
     print(f"\nblocks of the quickstart run: {len(done) - 1} of {len(SHELL)}; pip install: what is tested is installed")
 
@@ -189,9 +189,8 @@ def _wait_and_see(shell: Shell, dags: Path) -> list[Block]:
     return [start, check, trigger, look]
 
 
-def _with_bigquery_itself(shell: Shell, home: Path) -> list[Block]:
+def _with_bigquery_itself(shell: Shell) -> list[Block]:
     """Run the last blocks: Airflow reads the connection; its key is a file that is not there, and the task says so."""
-    shell(f"export AIRFLOW_HOME={home}")
     connection, dag = _block("export AIRFLOW_CONN"), _block("airflow dags test")
     (setting,) = commands(connection)
     assert is_setting(setting)
