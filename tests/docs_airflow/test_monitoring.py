@@ -108,6 +108,7 @@ def by_otlp() -> Iterator[Received]:
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
             "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+            "OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=airflow",
         }
         run(settings, received, {PREFIX + name for name in ALL})
         yield received
@@ -145,8 +146,9 @@ def test_statsd(by_statsd: Received) -> None:
 
 
 def test_otlp(by_otlp: Received) -> None:
-    """The same over OpenTelemetry."""
+    """The same over OpenTelemetry; all processes of workers are one instance, so that their counts add up."""
     check(by_otlp)
+    assert len(by_otlp.processes["airflow.ork.wait.started"]) == 1
 
 
 def series_by_statsd(received: Received) -> set[str]:
