@@ -28,7 +28,7 @@ ONLY_CHECKED = {
     r"pip install ": "the package is on no index yet; its name and its extras are compared with pyproject.toml",
     r"\./dev/test\b": "is what runs this test; its options are compared with its source",
     r"\./dev/(demo|bench)\b": "takes minutes; its options are compared with its source",
-    r"\./dev/tutorial\b": "is run by tests/tutorial, with every lesson",
+    r"\./dev/tutorial\b": "tests/tutorial/test_browser.py starts it; every lesson runs in tests/tutorial",
     r"\./dev/constraints/update\b": "writes the constraints anew from the package index",
     r"\.venv/bin/(ruff|mypy)\b": "./dev/test runs it as a step of its own",
 }
