@@ -20,7 +20,6 @@ from tests.support.postgres import postgres
 HERE = Path(__file__).parent
 SETTINGS = {
     "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "3600",  # what is overdue stays so
-    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "20",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "PYTHONPATH": str(HERE.parent.parent),
 }

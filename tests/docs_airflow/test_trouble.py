@@ -212,7 +212,7 @@ def test_a_deleted_trigger_takes_its_task_along(without_triggerer: Scene) -> Non
 def test_commands_without_triggerer(without_triggerer: Scene) -> None:
     """Without a triggerer the commands say so, and name whose triggers have lost their owner."""
     health = without_triggerer.airflow.health
-    until(lambda: health()["triggerer"]["status"] == "unhealthy", 45)
+    until(lambda: health()["triggerer"]["status"] == "unhealthy", 60)
     run_commands(without_triggerer, "killed")
 
 
