@@ -1,9 +1,9 @@
 """./dev/test: everything that CI runs, in order, stopping at the first failure.
 
 Without arguments: ruff, mypy, the unit and contract tests, the unit tests on the oldest and the newest
-supported Python that is found here, the end-to-end tests in a real Airflow, the doctor in deployments that are broken on
-purpose, the SQL and metrics of the documentation in real deployments, all lessons of the tutorial in another one, then the
-chaos suite: an Airflow with two triggerers on PostgreSQL in which everything dies at some time.
+supported Python that is found here, the end-to-end tests in a real Airflow, the doctor in deployments that are
+broken on purpose, what the pages show of a real Airflow (SQL, commands, metrics), all lessons of the tutorial, then
+the chaos suite: an Airflow with two triggerers on PostgreSQL in which everything dies at some time.
 
     ./dev/test --chaos              the chaos suite alone; about 12 minutes
     ./dev/test --chaos --seed 7     with another seed (1): it decides what runs, what dies, and when

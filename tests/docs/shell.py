@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from tests.docs.pages import ROOT, Block, blocks
 
 STORIES = {
+    "docs/command-line.md": "tests/doctor/test_doctor.py",
     "docs/debugging.md": "tests/docs_airflow/test_trouble.py",
     "docs/lifecycle.md": "tests/docs_airflow/test_trouble.py",
     "docs/quickstart.md": "tests/docs_airflow/test_quickstart.py",
@@ -30,6 +31,7 @@ ONLY_CHECKED = {
     r"\./dev/(demo|bench)\b": "takes minutes; its options are compared with its source",
     r"\./dev/tutorial\b": "tests/tutorial/test_browser.py starts it; every lesson runs in tests/tutorial",
     r"\./dev/constraints/update\b": "writes the constraints anew from the package index",
+    r"\.venv/bin/python -m sphinx ": "tests/docs/test_site.py builds the site so, into another folder",
     r"\.venv/bin/(ruff|mypy)\b": "./dev/test runs it as a step of its own",
 }
 """Commands that no test executes as they stand, and why; test_pages.py checks that what they name exists."""
