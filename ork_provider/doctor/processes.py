@@ -92,11 +92,10 @@ class TriggererProcess:
         with contextlib.suppress(OSError, psutil.Error):
             for _ in range(looks):
                 word = Path(f"/proc/{self.runner.pid}/wchan").read_text().strip()
-                if word in {"", "0"}:
-                    if self.runner.status() != psutil.STATUS_RUNNING:
-                        return Counter()  # this kernel does not tell
-                    word = "running"
-                places["waiting" if _EPOLL.search(word) else word] += 1
+                if word in {"", "0"}:  # it runs at this moment, or this kernel does not tell
+                    word = "running" if self.runner.status() == psutil.STATUS_RUNNING else ""
+                if word:
+                    places["waiting" if _EPOLL.search(word) else word] += 1
                 time.sleep(pause)
         return places
 

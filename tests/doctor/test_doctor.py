@@ -26,6 +26,7 @@ TRIGGERS = Path(__file__).parent / "plugins" / "ward_triggers.py"
 def test_healthy(ward: Ward) -> None:
     """All is well: exit code 0, and each check says what it has seen."""
     ward.begin("healthy", query=1, export=2, later=1)
+    ward.until(lambda: ward.doctor()[0] == 0, "a triggerer that has come to rest, on a busy machine")
     code, findings = ward.doctor()
     said = "\n".join(f"{f['status']} {name}: {f['found']} {f['do']}" for name, fs in findings.items() for f in fs)
     print(said)
@@ -36,7 +37,7 @@ def test_healthy(ward: Ward) -> None:
     assert re.search(r"has 4 of 1000", findings["capacity"][0]["found"])
     assert "2 connections" in findings["connections"][0]["found"]
     assert "3 classes" in findings["trigger-class"][0]["found"]
-    assert re.search(r"away from its poll in \d+ of 40 looks", findings["event-loop"][0]["found"])
+    assert re.search(r"away from its poll in \d+ of \d+ looks", findings["event-loop"][0]["found"])
     assert re.search(r"has \d+ of 4096 files open", findings["open-files"][0]["found"])
     assert str(ward.home / "triggerer.log") in findings["triggerer-log"][0]["found"]
 
@@ -46,6 +47,7 @@ def test_commands_of_the_page(ward: Ward) -> None:
     page = [block for block in blocks("console") if block.page.name == "command-line.md"]
     shown = [command for block in page for command in commands(block)]
     assert shown
+    ward.until(lambda: ward.doctor()[0] == 0, "a triggerer that has come to rest")
     for command in shown:
         program, *words = shlex.split(command)
         done = ward.command(*words)
@@ -106,7 +108,7 @@ def test_blocked_loop(ward: Ward) -> None:
     run = ward.begin("blocked", held=1)
     ward.until(lambda: ward.doctor("--check", "event-loop")[0] == 2, "the trigger to hold the loop")
     finding = ward.diagnosis("event-loop")
-    assert re.search(r"away from its poll in (3[2-9]|40) of 40 looks", finding["found"])
+    assert re.search(r"away from its poll in ([23]\d|40) of [34]\d looks", finding["found"])
     line = next(n for n, text in enumerate(TRIGGERS.read_text().splitlines(), 1) if "time.sleep(" in text)
     assert f"ward_triggers.BlockingTrigger.run calls time.sleep ({TRIGGERS}:{line})" in finding["found"]
     assert re.search(r"py-spy dump --pid \d+", finding["do"])

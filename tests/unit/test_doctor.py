@@ -21,7 +21,7 @@ from ork_provider.cli import get_commands
 from ork_provider.cli.names import CHECKS
 from ork_provider.cli.reading import Deferred, Triggerer, count_triggers, read_deferred, show_span
 from ork_provider.doctor import Finding, Patient, Status, code, examine, rows, settings
-from ork_provider.doctor.processes import find_processes, read_log
+from ork_provider.doctor.processes import TriggererProcess, find_processes, read_log
 from ork_provider.job import load
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=timezone.utc)
@@ -289,3 +289,21 @@ def test_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_show_span(seconds: int, said: str) -> None:
     """A span is told in the two largest units that it has."""
     assert show_span(timedelta(seconds=seconds)) == said
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "places"),
+    [
+        ("ep_poll", "sleeping", {"waiting": 4}),
+        ("hrtimer_nanosleep", "sleeping", {"hrtimer_nanosleep": 4}),
+        ("0", "running", {"running": 4}),
+        ("0", "sleeping", {}),
+    ],
+)
+def test_places_of_a_loop(monkeypatch: pytest.MonkeyPatch, words: str, status: str, places: dict[str, int]) -> None:
+    """Where a loop is, is the kernel's word; a look at which it tells nothing does not count."""
+    process = psutil.Process()
+    monkeypatch.setattr(Path, "read_text", lambda self: words)
+    monkeypatch.setattr(process, "status", lambda: status)
+    triggerer = TriggererProcess(triggerer=_triggerer(1), supervisor=process, runner=process)
+    assert triggerer.loop_places(looks=4, pause=0) == places
