@@ -123,8 +123,11 @@ class Deferred:
         return heard if isinstance(heard, Mapping) else {}
 
 
-def read_triggerers(session: Any) -> dict[int, Triggerer]:
-    """Return all triggerers that the database knows, by id."""
+def read_triggerers(session: Any, at: datetime | None = None) -> dict[int, Triggerer]:
+    """Return all triggerers that the database knows, by id.
+
+    :param at: the time at which they are alive or not; the present one by default
+    """
     columns = (
         AirflowJob.id,
         AirflowJob.hostname,
@@ -133,7 +136,7 @@ def read_triggerers(session: Any) -> dict[int, Triggerer]:
         AirflowJob.end_date,
     )
     rows = session.execute(select(*columns).where(AirflowJob.job_type == "TriggererJob").order_by(AirflowJob.id))
-    oldest = now() - threshold()
+    oldest = (at or now()) - threshold()
     found = (
         Triggerer(
             id=row[0],
@@ -153,12 +156,16 @@ def threshold() -> timedelta:
     return timedelta(seconds=conf.getfloat("triggerer", "triggerer_health_check_threshold"))
 
 
-def read_deferred(session: Any, **only: str | int | None) -> list[Deferred]:
+def read_deferred(
+    session: Any, triggerers: Mapping[int, Triggerer] | None = None, **only: str | int | None
+) -> list[Deferred]:
     """Return the deferred tasks, the longest waiting first.
 
+    :param triggerers: what ``read_triggerers`` has returned; they are read by default
     :param only: values of columns of ``task_instance``; None means any
     """
-    triggerers = read_triggerers(session)
+    if triggerers is None:
+        triggerers = read_triggerers(session)
     statement = (
         select(
             *(getattr(TaskInstance, name) for name in _KEY),

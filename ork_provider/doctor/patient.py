@@ -30,12 +30,12 @@ class Patient:
     @cached_property
     def deferred(self) -> list[Deferred]:
         """The deferred tasks, the longest waiting first."""
-        return read_deferred(self.session)
+        return read_deferred(self.session, self.triggerers)
 
     @cached_property
     def triggerers(self) -> dict[int, Triggerer]:
         """All triggerers that the database knows, by id."""
-        return read_triggerers(self.session)
+        return read_triggerers(self.session, self.now)
 
     @property
     def alive(self) -> list[Triggerer]:

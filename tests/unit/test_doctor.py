@@ -85,6 +85,27 @@ def test_no_database() -> None:
     assert found["versions"].status is Status.OK
 
 
+def test_one_moment_for_all() -> None:
+    """However long the doctor has read, a triggerer is as alive as it was when the doctor came."""
+    patient = Patient(Heartbeats(NOW - timedelta(seconds=29)))
+    patient.now = NOW
+    assert [triggerer.alive for triggerer in patient.triggerers.values()] == [True]
+    patient = Patient(Heartbeats(NOW - timedelta(seconds=31)))
+    patient.now = NOW
+    assert [triggerer.alive for triggerer in patient.triggerers.values()] == [False]
+
+
+class Heartbeats:
+    """A session of a database with one triggerer."""
+
+    def __init__(self, last: datetime) -> None:
+        self.last = last
+
+    def execute(self, _: Any) -> Any:
+        """Return its row."""
+        return [(1, "h", NOW - timedelta(hours=1), self.last, None)]
+
+
 class Recorder:
     """A session that keeps what is asked, and finds nothing."""
 
