@@ -1,7 +1,7 @@
 """./dev/test: everything that CI runs, in order, stopping at the first failure.
 
-Without arguments: ruff, mypy, the unit and contract tests, the unit tests on the oldest and the newest
-supported Python that is found here, the end-to-end tests in a real Airflow, the doctor in deployments that are
+Without arguments: ruff, mypy, the unit and contract tests, the documentation's, the unit tests on the oldest and the
+newest supported Python that is found here, the end-to-end tests in a real Airflow, the doctor in deployments that are
 broken on purpose, what the pages show of a real Airflow (SQL, commands, metrics), all lessons of the tutorial, then
 the chaos suite: an Airflow with two triggerers on PostgreSQL in which everything dies at some time.
 
@@ -32,7 +32,8 @@ from environment import ROOT, SUPPORTED, InstallError, clean_environ, find_pytho
 E2E = "tests/e2e"
 TUTORIAL = "tests/tutorial"
 DOCTOR = "tests/doctor"
-DOCS = "tests/docs_airflow"
+DOCS = "tests/docs"
+DOCS_AIRFLOW = "tests/docs_airflow"
 CHAOS = "tests/chaos"
 LESSONS = "example_dags"
 """Some lessons are tests."""
@@ -80,12 +81,13 @@ def _all(python: Path, environ: dict[str, str]) -> None:
     step("ruff format --check", "-m", "ruff", "format", "--check", ".")
     step("mypy --strict", "-m", "mypy", "-p", "ork_provider")
     step("mypy --strict dev", "-m", "mypy", "dev", "--exclude", "demo_dags")
-    apart = [f"--ignore={folder}" for folder in (E2E, DOCTOR, DOCS, TUTORIAL, CHAOS)]
+    apart = [f"--ignore={folder}" for folder in (E2E, DOCTOR, DOCS, DOCS_AIRFLOW, TUTORIAL, CHAOS)]
     step("unit and contract tests", *PYTEST, *PARALLEL, "tests", LESSONS, *apart)
+    step("documentation", *PYTEST, "-n", "2", "--dist", "worksteal", DOCS)
     _step("unit tests on other Pythons", lambda: _other_pythons(python, environ))
     step("end-to-end tests", *PYTEST, E2E)
     step("the doctor in healthy and broken deployments", *PYTEST, "-s", DOCTOR)
-    step("documentation in a real Airflow", *PYTEST, "-s", DOCS)
+    step("documentation in a real Airflow", *PYTEST, "-s", DOCS_AIRFLOW)
     step("lessons of the tutorial", *PYTEST, "-s", TUTORIAL)
     _step("chaos suite", lambda: _chaos(python, environ))
 

@@ -148,7 +148,7 @@ async def test_refresh_ahead(waiting: Waiting, bank: Bank, parses: Parses) -> No
 
 async def test_revoked_token(waiting: Waiting, bank: Bank) -> None:
     """When the service refuses the token of all, one new one is fetched for all, and the list goes on."""
-    jobs = seed(waiting, 50, 2.0)
+    jobs = seed(waiting, 50, 4.0)
     running = asyncio.ensure_future(waiting.run(jobs))
     await asyncio.sleep(1.2)
     bank.revoke_tokens()
