@@ -14,6 +14,7 @@ from airflow.utils.providers_configuration_loader import providers_configuration
 from airflow.utils.session import create_session
 
 from ork_provider.cli.reading import OTHER, Deferred, now, read_deferred, show_time
+from ork_provider.job import KINDS
 
 USUAL_PAUSE = 5.0
 """Seconds between two lists of ``--watch``."""
@@ -23,6 +24,8 @@ USUAL_PAUSE = 5.0
 @providers_configuration_loaded
 def waiting(args: Namespace) -> None:
     """List what waits; once, or again and again."""
+    if args.service not in (None, OTHER, *KINDS):
+        raise SystemExit(f"--service: unknown kind of job {args.service!r}; known: {', '.join(KINDS)}, {OTHER}")
     if args.watch == 0:
         AirflowConsole().print_as(_lines(args), args.output)
         return

@@ -77,6 +77,12 @@ def test_filters(
     assert len(json.loads(capsys.readouterr().out)) == count
 
 
+def test_unknown_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kind of job that there is not is refused with those that there are, not answered with an empty list."""
+    with pytest.raises(SystemExit, match=r"--service: unknown kind of job 'bigqery'; known: bigquery, .*, other"):
+        _show(monkeypatch, [], service="bigqery")
+
+
 def test_watch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With --watch the list is printed again and again, with the pause that was asked for, until Ctrl-C."""
     pauses: list[float] = []
