@@ -104,7 +104,7 @@ def _read(patient: Patient, log: Path) -> Finding:
     last = errors[-1]
     advice = [do for words, do in KNOWN.items() if any(words in line.text for line in errors)]
     return warn(
-        f"{len(errors)} errors in {log} within {show_span(RECENT)}, the last at {show_time(last.time)}: "
+        f"Errors in {log} within {show_span(RECENT)}: {len(errors)}, the last at {show_time(last.time)}: "
         f"{one_line(last.text, 200)}",
         "; ".join([*advice, f"less {log}"]),
     )
@@ -126,7 +126,7 @@ def _examine_loop(patient: Patient, process: TriggererProcess) -> Finding:
     found = f"{who} (pid {pid}) was away from its poll in {away} of {looks} looks within 2 s"
     found += f" ({elsewhere})" if elsewhere else ""
     if said:
-        found += f"; its log told {len(said)} times within {show_span(BLOCKED_RECENTLY)} that it was blocked"
+        found += f"; blocks that its log tells of within {show_span(BLOCKED_RECENTLY)}: {len(said)}"
     if share >= 0.5 or len(said) >= 3:
         culprits = suspects({d.classpath for d in patient.deferred if d.triggerer_id == process.triggerer.id})
         names = f": {some(culprits)}" if culprits else ""

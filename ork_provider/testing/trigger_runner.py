@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
 
     from ork_provider.testing.supervisor import Answers, FakeSupervisor
 
+When = float | Callable[[], object]
+"""Seconds, or a condition that is looked at until it holds."""
+
 DEFAULT_TI: Any = object()
 _ID = 1
+_LOOK = 0.01  # seconds between two looks at a condition
 _LENGTH_PREFIX = 4  # bytes before each frame between the trigger runner and its supervisor
 
 
@@ -52,17 +57,18 @@ async def run_trigger(
     ti: Any = DEFAULT_TI,
     connections: Mapping[str, Connection | str] | None = None,
     task_state: str = "running",
-    kill_after: float | None = None,
-    cancel_after: float | None = None,
+    kill_after: When | None = None,
+    cancel_after: When | None = None,
     answers: Answers | None = None,
 ) -> TriggerResult:
     """Drive `trigger` through Airflow's own `TriggerRunner.run_trigger` and say what came out.
 
     The trigger is serialized, stored and rebuilt first, as in production. `connections` maps connection ids
     to a URI, JSON or Connection (AIRFLOW_CONN_* variables are read too); `task_state` is what Airflow says
-    of the task. `kill_after` seconds cancels as a user does who marks the task failed, `cancel_after` as a
-    triggerer does that shuts down. `ti=None` is the world of `airflow dags test`. `answers` is a callable
-    that may answer any message to the supervisor.
+    of the task. `kill_after` cancels as a user does who marks the task failed, `cancel_after` as a triggerer
+    does that shuts down: after so many seconds, or as soon as a function without arguments returns true.
+    `ti=None` is the world of `airflow dags test`. `answers` is a callable that may answer any message to the
+    supervisor.
 
     Raises `TimeoutError` when the trigger is not at its end after `timeout` seconds.
     """
@@ -75,7 +81,7 @@ async def run_trigger(
     with _supervised_by(supervisor):
         runner, task = _started(rebuilt(trigger), ti, result)
         begin = time.monotonic()
-        with _cancelled_after(task, kill_after, cancel_after):
+        with _later(kill_after, partial(task.cancel, _user_action())), _later(cancel_after, task.cancel):
             result.error = await _end_of(task, timeout, type(trigger).__name__)
     result.duration = time.monotonic() - begin
     result.events = [_as_sent(entry) for entry in runner.events]
@@ -123,21 +129,32 @@ def _started(trigger: BaseTrigger, ti: Any, result: TriggerResult) -> tuple[Trig
     return runner, task
 
 
-@contextmanager
-def _cancelled_after(task: asyncio.Task[None], kill_after: float | None, cancel_after: float | None) -> Iterator[None]:
-    """Cancel the task later on, by a user's hand (Airflow marks that with a message) or by a shutdown."""
+def _user_action() -> str:
+    """Return the message by which Airflow marks that a user, and not a shutdown, cancels."""
     from airflow.jobs.triggerer_job_runner import _USER_ACTION_CANCEL_MSG
 
+    return _USER_ACTION_CANCEL_MSG
+
+
+@contextmanager
+def _later(when: When | None, action: Callable[[], object]) -> Iterator[None]:
+    """Do something at its time, if that comes."""
     loop = asyncio.get_running_loop()
-    timers = []
-    if kill_after is not None:
-        timers.append(loop.call_later(kill_after, task.cancel, _USER_ACTION_CANCEL_MSG))
-    if cancel_after is not None:
-        timers.append(loop.call_later(cancel_after, task.cancel))
+    timer: asyncio.TimerHandle | None = None
+
+    def look() -> None:
+        nonlocal timer
+        if callable(when) and not when():
+            timer = loop.call_later(_LOOK, look)
+        else:
+            action()
+
+    if when is not None:
+        timer = loop.call_later(_LOOK if callable(when) else when, look)
     try:
         yield
     finally:
-        for timer in timers:
+        if timer is not None:
             timer.cancel()
 
 

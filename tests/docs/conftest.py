@@ -18,6 +18,7 @@ import pytest
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="ork-tests-"))  # before airflow is imported
 
 from tests.docs.pages import ROOT, blocks
+from tests.docs.shell import commands_of, run_in_bash
 
 Run = Callable[..., str]
 
@@ -47,34 +48,25 @@ class Site:
         return Path(self.folder, f"{page}.html").read_text(encoding="utf-8")
 
 
-def build(source: Path, folder: Path) -> Site:
-    """Build a site as the documentation is built: warnings are errors."""
-    options = ("-q", "-W", "--keep-going", "-E", "--no-color", "-b", "html")
+def build(command: str, folder: Path) -> Site:
+    """Build a site by a command that writes it to this folder, anew."""
+    shutil.rmtree(folder, ignore_errors=True)
     began = time.monotonic()
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "PYTEST_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "sphinx", *options, str(source), str(folder)],
-        env=environ,
-        cwd=folder.parent,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return Site(done.returncode, done.stdout, folder, time.monotonic() - began)
+    code, said = run_in_bash(command)
+    return Site(code, said, folder, time.monotonic() - began)
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """Build the documentation, once for all processes of a pytest run."""
+    """Build the documentation as CONTRIBUTING.md says, once for all processes of a pytest run."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder, said = shared / "site", shared / "site.txt"
+    (command,) = commands_of("tests/docs/test_site.py")
+    folder, said = ROOT / command.split()[-1], shared / "site.txt"
     with open(shared / "site.lock", "w") as lock:
         flock(lock, LOCK_EX)
         if not said.exists():
-            site = build(ROOT / "docs", folder)
+            site = build(command, folder)
             said.write_text(f"{site.code} {site.seconds}\n{site.said}")
     head, _, text = said.read_text().partition("\n")
     code, seconds = head.split()

@@ -1,14 +1,18 @@
-"""The commands in the pages' shell blocks: what runs each of them, or why it is only checked.
+"""The commands in the pages' shell blocks: which test runs each of them as it stands.
 
-A command is run when a test executes it as it stands; every other one has its reason in `ONLY_CHECKED`. A page whose
-blocks tell one story in a whole Airflow has a test of its own, in `STORIES`.
+A page whose blocks tell one story in a whole Airflow has a test of its own, in `STORIES`. The commands of the others
+are sorted by how they begin, in `RUN_BY`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from tests.docs.pages import ROOT, Block, blocks
 
@@ -25,16 +29,19 @@ DAGS_TEST = "airflow dags test "
 ASKED = ("airflow config get-value ", "airflow ork waiting", "airflow ork doctor")
 """Airflow's commands that end by themselves and need nothing but a database."""
 
-ONLY_CHECKED = {
-    r"pip install ": "the package is on no index yet; its name and its extras are compared with pyproject.toml",
-    r"\./dev/test\b": "is what runs this test; its options are compared with its source",
-    r"\./dev/(demo|bench)\b": "takes minutes; its options are compared with its source",
-    r"\./dev/tutorial\b": "tests/tutorial/test_browser.py starts it; every lesson runs in tests/tutorial",
-    r"\./dev/constraints/update\b": "writes the constraints anew from the package index",
-    r"\.venv/bin/python -m sphinx ": "tests/docs/test_site.py builds the site so, into another folder",
-    r"\.venv/bin/(ruff|mypy)\b": "./dev/test runs it as a step of its own",
+TOOLS = "tests/docs/test_tools.py"
+LONG = "tests/docs/test_long.py"
+ITSELF = "dev/checks.py"
+RUN_BY = {
+    r"pip install |\.venv/bin/(ruff|mypy) |\./dev/test (tests/|-k )": TOOLS,
+    r"\.venv/bin/python -m sphinx ": "tests/docs/test_site.py",
+    r"\./dev/(demo|tutorial run)\b": "tests/e2e/test_first_commands.py",
+    r"\./dev/tutorial$": "tests/tutorial/test_browser.py",
+    r"\./dev/test$": ITSELF,  # it is what runs all tests
+    r"\./dev/(test --chaos|bench|constraints/update)\b": LONG,
+    rf"export |{SERVE}|{DAGS_TEST}|{'|'.join(ASKED)}": "tests/docs/test_shell.py",
 }
-"""Commands that no test executes as they stand, and why; test_pages.py checks that what they name exists."""
+"""Beginnings of commands, and the test that runs them. What takes minutes runs only if asked for, with `--long`."""
 
 
 def shell_blocks() -> list[Block]:
@@ -67,17 +74,43 @@ def words_of(command: str) -> list[str]:
     return words[:-1] if len(words) > 1 and words[-1].isdigit() and re.search(rf"{words[-1]}>", command) else words
 
 
-def treatment(block: Block, command: str) -> str:
-    """Return "run: by what", "checked: why", or "nothing: " for a command that nobody has thought of."""
+def runner(block: Block, command: str) -> str:
+    """Return the file that runs a command; "" for one that nobody has thought of."""
     page = str(block.page.relative_to(ROOT))
-    reason = next((why for pattern, why in ONLY_CHECKED.items() if re.match(pattern, command)), None)
-    if reason:
-        return f"checked: {reason}"
-    if page in STORIES:
-        return f"run: {STORIES[page]}"
-    if is_setting(command) or command.startswith((SERVE, DAGS_TEST, *ASKED)):
-        return "run: tests/docs/test_shell.py"
-    return f"nothing: {block} {command}"
+    if page in STORIES and not command.startswith("pip "):
+        return STORIES[page]
+    line = command.partition(" #")[0].rstrip()
+    return next((test for pattern, test in RUN_BY.items() if re.match(pattern, line)), "")
+
+
+def commands_of(test: str) -> list[str]:
+    """List the commands that a test is to run, each once."""
+    every = {(block, command) for block in shell_blocks() for command in commands(block)}
+    return sorted({command for block, command in every if runner(block, command) == test})
+
+
+def run_as_it_stands(command: str, folder: Path = ROOT, **environ: str) -> str:
+    """Run a command of a page, in the checkout if no other folder is given; return what it prints, fail if it fails."""
+    code, said = run_in_bash(command, folder, **environ)
+    assert code == 0, f"{command}:\n{said[-8000:]}"
+    return said
+
+
+def run_in_bash(command: str, folder: Path = ROOT, **environ: str) -> tuple[int, str]:
+    """Run a command with these tests' Python for that of `.venv`; return its exit code and what it prints."""
+    here = Path(sys.executable).parent
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "PYTEST_"))}
+    done = subprocess.run(
+        ["bash", "-c", re.sub(r"^\.venv/bin\b", str(here), command)],
+        cwd=folder,
+        env={**own, "PATH": f"{here}{os.pathsep}{own['PATH']}", **environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
 
 
 def is_setting(command: str) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from airflow.configuration import retrieve_configuration_description
 
 from ork_provider.provider_info import get_provider_info
+from tests.conftest import Tell
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs/configuration.md").read_text()
@@ -35,23 +36,23 @@ operators: default_deferrable
 """Airflow's settings that a wait depends on."""
 
 
-def test_ours() -> None:
+def test_ours(tell: Tell) -> None:
     """The table of `[ork]` has each setting that Airflow is told of, with its default, and no other."""
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", OURS, re.MULTILINE))
     options: dict[str, Any] = get_provider_info()["config"]["ork"]["options"]
     assert rows == {
         key: f"`{option['default']}`" if option["default"] else "empty: any" for key, option in options.items()
     }
-    print(f"\n[ork] settings in docs/configuration.md: {len(rows)} of {len(options)}")
+    tell(f"[ork] settings in docs/configuration.md: {len(rows)} of {len(options)}")
 
 
-def test_airflows_settings_are_there() -> None:
+def test_airflows_settings_are_there(tell: Tell) -> None:
     """Each of Airflow's settings that a wait depends on has a row."""
     lines = [line.partition(": ") for line in WANTED.strip().splitlines()]
     wanted = {(section, key) for section, _, keys in lines for key in keys.split()}
     missing = wanted - {(section, key) for section, key, _ in SETTINGS}
     assert missing == set()
-    print(f"\nsettings of Airflow in docs/configuration.md: {len(SETTINGS)}")
+    tell(f"settings of Airflow in docs/configuration.md: {len(SETTINGS)}")
 
 
 @pytest.mark.parametrize(("section", "key", "default"), SETTINGS)

@@ -22,6 +22,7 @@ from ork_provider.dqops import DqopsHook
 from ork_provider.job import Job
 from ork_provider.operator import WaitOperator
 from ork_provider.provider_info import get_provider_info
+from tests.conftest import Tell
 from tests.docs.conftest import Site
 from tests.docs.pages import PAGES, ROOT
 from tests.docs.test_public_names import _modules, _public
@@ -56,8 +57,8 @@ def _markdown() -> str:
     return "\n".join(page.read_text() for page in PAGES)
 
 
-def _check(what: str, wanted: set[str], found: set[str]) -> None:
-    print(f"\n{what} in the pages: {len(wanted & found)} of {len(wanted)}")
+def _check(tell: Tell, what: str, wanted: set[str], found: set[str]) -> None:
+    tell(f"{what} in the pages: {len(wanted & found)} of {len(wanted)}")
     assert wanted
     missing = sorted(wanted - found)
     assert missing == []
@@ -78,14 +79,14 @@ def _classes() -> dict[str, type]:
     return {_home(name, value.__name__): value for name, value in classes}  # an alias is its class
 
 
-def test_public_names() -> None:
+def test_public_names(tell: Tell) -> None:
     """Every public class and function of every module has its place in docs/api/."""
     wanted = {_home(name, public) for name in _modules() for public, _ in _public(import_module(name))}
     wanted |= {f"ork_provider.testing.{name}" for name in testing.__all__}
-    _check("public names", wanted, set(_described()))
+    _check(tell, "public names", wanted, set(_described()))
 
 
-def test_parameters() -> None:
+def test_parameters(tell: Tell) -> None:
     """Every parameter of every operator, trigger, job, hook and decorator stands with its class, inherited ones too."""
     classes = _classes()
     for cls in (DeferredOperator, DependencyWaitDecoratedOperator):  # what the decorators take
@@ -93,18 +94,18 @@ def test_parameters() -> None:
     wanted = {f"{path}({name})" for path, cls in classes.items() for name in _parameters(cls)}
     described = _described()
     found = {one for one in wanted if re.search(rf"\b{one[:-1].split('(')[1]}\b", described.get(one.split("(")[0], ""))}
-    print(f"\nclasses whose parameters are looked for: {len(classes)}")
-    _check("parameters", wanted, found)
+    tell(f"classes whose parameters are looked for: {len(classes)}")
+    _check(tell, "parameters", wanted, found)
 
 
-def test_decorators() -> None:
+def test_decorators(tell: Tell) -> None:
     """Every parameter of the decorators' functions, too."""
     for function in (deferred_task, dependency_wait_task):
         names = set(inspect.signature(function).parameters) - {"kwargs"}
         text = _described()[f"{function.__module__}.{function.__name__}"]
         assert {name for name in names if name not in text} == set()
     named = {decorator["name"] for decorator in get_provider_info()["task-decorators"]}
-    _check("decorators", {f"@task.{name}" for name in named}, set(re.findall(r"@task\.\w+", _markdown())))
+    _check(tell, "decorators", {f"@task.{name}" for name in named}, set(re.findall(r"@task\.\w+", _markdown())))
 
 
 def _parameters(cls: type) -> set[str]:
@@ -119,23 +120,23 @@ def _parameters(cls: type) -> set[str]:
     return names
 
 
-def test_errors() -> None:
+def test_errors(tell: Tell) -> None:
     """Every error class is in the tree and in docs/api/; those that end a task are in a page that says what to do."""
     tree = {
         name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, errors.OrkError)
     }
-    _check("errors", {f"ork_provider.errors.{name}" for name in tree}, set(_described()))
+    _check(tell, "errors", {f"ork_provider.errors.{name}" for name in tree}, set(_described()))
     drawn = set(re.findall(r"\w+", errors.__doc__ or ""))
     assert tree <= drawn
     ends = {cls.__name__ for cls in (*_subclasses(errors.JobError), errors.BadRequest, *_subclasses(errors.BadRequest))}
-    _check("errors that end a task", ends & tree, set(re.findall(r"`(\w+)`", _markdown())))
+    _check(tell, "errors that end a task", ends & tree, set(re.findall(r"`(\w+)`", _markdown())))
 
 
 def _subclasses(cls: type) -> set[type]:
     return {cls, *(below for one in cls.__subclasses__() for below in _subclasses(one))}
 
 
-def test_commands() -> None:
+def test_commands(tell: Tell) -> None:
     """Every command of `airflow ork`, its arguments and its checks stand in docs/command-line.md."""
     page = (ROOT / "docs/command-line.md").read_text()
     wanted, found = set(), set()
@@ -147,27 +148,27 @@ def test_commands() -> None:
             wanted |= {name} | {f"{name} {argument.flags[-1]}" for argument in command.args}
             found |= {name} if rest else set()
             found |= {f"{name} {argument.flags[-1]}" for argument in command.args if _is_said(argument.flags, section)}
-    _check("commands and arguments", wanted, found)
-    _check("checks of the doctor", set(CHECKS), set(re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)))
+    _check(tell, "commands and arguments", wanted, found)
+    _check(tell, "checks of the doctor", set(CHECKS), set(re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)))
 
 
 def _is_said(flags: Iterable[str], text: str) -> bool:
     return any(re.search(rf"(?<![\w-]){flag}(?![\w-])", text) for flag in flags)
 
 
-def test_settings() -> None:
+def test_settings(tell: Tell) -> None:
     """Every setting of `[ork]` stands in docs/configuration.md."""
     options = set(get_provider_info()["config"]["ork"]["options"])
-    _check("settings", options, set(re.findall(r"`(\w+)`", (ROOT / "docs/configuration.md").read_text())))
+    _check(tell, "settings", options, set(re.findall(r"`(\w+)`", (ROOT / "docs/configuration.md").read_text())))
 
 
-def test_metrics() -> None:
+def test_metrics(tell: Tell) -> None:
     """Every metric that the code names stands in a page."""
     source = "\n".join(file.read_text() for file in ROOT.glob("ork_provider/**/*.py"))
     named: set[str] = set(getattr(metrics, "METRICS", ()))
     named |= {f"ork.wait.{name}" for name in re.findall(r'(?:metrics\.|\b)count\(\s*"(\w+)"', source)}
     named |= set(re.findall(r'"(ork\.[\w.]+)"', (ROOT / "ork_provider/metrics.py").read_text()))
-    _check("metrics", named, set(re.findall(r"`(ork\.[\w.]+)`", _markdown())))
+    _check(tell, "metrics", named, set(re.findall(r"`(ork\.[\w.]+)`", _markdown())))
 
 
 SERVICE_PAGES = ["bigquery", "cloud_run", "dataproc", "dqops", "http"]

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import airflow
 import pytest
 
+from tests.conftest import Tell
 from tests.docs.pages import ROOT
 
 FOLDER = ROOT / "docs" / "diagrams"
@@ -40,7 +41,7 @@ def _drawing(name: str) -> Drawing:
     return dict(json.loads((FOLDER / f"{name}.excalidraw").read_text(encoding="utf-8")))
 
 
-def test_all_are_rendered(tools: Any) -> None:
+def test_all_are_rendered(tools: Any, tell: Tell) -> None:
     """Every drawing is valid JSON without a fault, and drawn anew it is the committed SVG; no SVG is left over."""
     files = sorted(FOLDER.glob("*.excalidraw"))
     assert [file.stem for file in files] == NAMES
@@ -56,7 +57,7 @@ def test_all_are_rendered(tools: Any) -> None:
             line for e in drawing["elements"] if e["type"] == "text" for line in e["text"].split("\n")
         ]
         rendered += 1
-    print(f"\ndiagrams rendered: {rendered} / {len(files)}")
+    tell(f"diagrams rendered: {rendered} / {len(files)}")
     assert rendered == len(files)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Tell
 from tests.docs.conftest import Run
 from tests.docs.pages import ROOT, blocks
 
@@ -19,7 +20,7 @@ PLUGINS = ("-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:timeout")
 
 
 @pytest.mark.parametrize("name", ["migrating", "patterns"])
-def test_page(run: Run, name: str) -> None:
+def test_page(run: Run, name: str, tell: Tell) -> None:
     """Each DAG of the page runs in a pytest without our configuration, as that of a user."""
     tests = ROOT / "tests" / "docs" / f"{name}_tests.py"
     env = {
@@ -30,7 +31,7 @@ def test_page(run: Run, name: str) -> None:
     summary = re.search(r"^(\d+) passed(?:, \d+ warnings?)? in ", said, re.MULTILINE)  # and nothing skipped
     assert summary, said[-3000:]
     assert int(summary[1]) >= len(_functions(tests)) > 0
-    print(f"\n{name}: all {summary[1]} tests of its DAGs passed")
+    tell(f"{name}: all {summary[1]} tests of its DAGs passed")
 
 
 def _functions(file: Path) -> list[str]:

@@ -30,6 +30,7 @@ from ork_provider.operator import WaitForJobsOperator, WaitOperator
 from ork_provider.operator.many import JobsOperator
 from ork_provider.operator.owner import OwnerOperator
 from ork_provider.testing import __main__ as testing_command
+from tests.conftest import Tell
 from tests.docs.pages import PAGES, ROOT, Block, blocks, region
 from tests.docs.shell import check_setting, commands, is_setting, shell_blocks, words_of
 
@@ -133,7 +134,7 @@ def test_ini_block(block: Block) -> None:
             check_setting(section, key, parser[section][key])
 
 
-def test_counts() -> None:
+def test_counts(tell: Tell) -> None:
     """Every block of Python runs: by itself here, or in the file that it is a part of, which a test of ours runs."""
     tests = "".join(
         file.read_text() for file in (*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("tests/docs/*_tests.py"))
@@ -142,12 +143,10 @@ def test_counts() -> None:
     unrun = [file for file in files if not _is_run(file, tests)]
     assert unrun == []
     shown = sum(bool(block.file) for block in PYTHON)
-    print(
-        f"\nPython blocks run: {len(PYTHON)} of {len(PYTHON)} ({shown} are parts of {len(files)} files that tests run)"
-    )
-    print(f"ini blocks read: {len(INI)} of {len(INI)}")
+    tell(f"Python blocks run: {len(PYTHON)} of {len(PYTHON)} ({shown} are parts of {len(files)} files that tests run)")
+    tell(f"ini blocks read: {len(INI)} of {len(INI)}")
     lessons = sum(page.read_text().count("\n```python\n") for page in ROOT.glob("docs/tutorial/*.md"))
-    print(f"blocks of docs/tutorial/, each a file of a lesson that tests/tutorial runs: {lessons} of {lessons}")
+    tell(f"blocks of docs/tutorial/, each a file of a lesson that tests/tutorial runs: {lessons} of {lessons}")
 
 
 def _is_run(file: str, tests: str) -> bool:

@@ -25,6 +25,7 @@ from ork_provider.dqops import (
 from ork_provider.errors import OrkError
 from ork_provider.session import HttpxDoor, Session
 from ork_provider.testing import Fault, run_trigger
+from tests.conftest import Tell
 from tests.contract.kinds import KINDS, Kind
 from tests.docs.pages import ROOT
 from tests.support.discovery import Discovery
@@ -66,7 +67,7 @@ def _scenes(kind: Kind) -> Iterator[Callable[[], Any]]:
         yield lambda: Task().start(kind.operator())
 
 
-def test_requests_are_rows_and_rows_are_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_are_rows_and_rows_are_requests(monkeypatch: pytest.MonkeyPatch, tell: Tell) -> None:
     """Starting, asking, listing, fetching, cancelling and looking for a lost job send what the page lists, all of it.
 
     Of the page only the rows that lead to Google's token services are not sent here.
@@ -76,7 +77,7 @@ def test_requests_are_rows_and_rows_are_requests(monkeypatch: pytest.MonkeyPatch
         if name != "custom_http":  # its requests are the user's own
             seen |= _rows_of(name, monkeypatch)
     tokens = {"POST /token", "POST /v1/projects/-/serviceAccounts/{account}:generateAccessToken"}
-    print(f"\nrequests of the page seen: {len(seen)} / {len(set(ROWS) - tokens)}")
+    tell(f"requests of the page seen: {len(seen)} / {len(set(ROWS) - tokens)}")
     assert seen == set(ROWS) - tokens
 
 

@@ -17,29 +17,33 @@ import pytest
 from airflow.sdk import Connection
 
 from ork_provider.testing import FakeBigQuery
+from tests.conftest import Tell
 from tests.docs.conftest import Run
 from tests.docs.pages import ROOT, Block
 from tests.docs.shell import (
     ASKED,
     DAGS_TEST,
+    ITSELF,
+    LONG,
     SERVE,
-    STORIES,
     check_setting,
     commands,
+    commands_of,
     is_setting,
+    runner,
     shell_blocks,
-    treatment,
     words_of,
 )
 
 pytestmark = pytest.mark.timeout(180)
 
 ALL = [(block, command) for block in shell_blocks() for command in commands(block)]
-APART = [pair for pair in ALL if treatment(*pair) == "run: tests/docs/test_shell.py"]
-SETTINGS = sorted({str(block): block for block, command in APART if is_setting(command)}.items())
-SERVED = [command for _, command in APART if command.startswith(SERVE)]
-DAGS = sorted({command for _, command in APART if command.startswith(DAGS_TEST)})
-QUESTIONS = sorted({command for _, command in APART if command.startswith(ASKED)})
+HERE = "tests/docs/test_shell.py"
+SETTINGS = sorted({str(block): block for block, one in ALL if is_setting(one) and runner(block, one) == HERE}.items())
+APART = commands_of(HERE)
+SERVED = [command for command in APART if command.startswith(SERVE)]
+DAGS = [command for command in APART if command.startswith(DAGS_TEST)]
+QUESTIONS = [command for command in APART if command.startswith(ASKED)]
 
 
 def _environment(block: Block) -> dict[str, str]:
@@ -113,17 +117,12 @@ def test_questions(command: str, run: Run) -> None:
     assert ("triggerer-alive" in said) == doctor
 
 
-def test_counts() -> None:
-    """Every command of every shell block is run by a test, or stands in the table of those that are only checked."""
-    kinds = [(str(block), treatment(block, command).partition(": ")) for block, command in ALL]
-    assert [what for _, (kind, _, what) in kinds if kind == "nothing"] == []  # see shell.py
-    checked = Counter(why for _, (kind, _, why) in kinds if kind == "checked")
-    run_by = Counter(test for _, (kind, _, test) in kinds if kind == "run")
-    assert sum(checked.values()) + sum(run_by.values()) == len(ALL)
-    for story in STORIES.values():
-        assert (ROOT / story).exists()
-    print(f"\nshell commands run: {sum(run_by.values())} of {len(ALL)}, in {len(shell_blocks())} blocks")
-    for test, count in run_by.items():
-        print(f"  {count} by {test}")
-    for why, count in checked.items():
-        print(f"  {count} only checked: {why}")
+def test_counts(tell: Tell) -> None:
+    """Every command of every shell block is run, as it stands, by a test that takes it from the page."""
+    run_by = Counter(runner(block, command) for block, command in ALL)
+    assert [f"{block}: {command}" for block, command in ALL if not runner(block, command)] == []  # see shell.py
+    for file in run_by:
+        assert file == ITSELF or "tests.docs.shell import" in (ROOT / file).read_text()
+    tell(f"shell commands run: {sum(run_by.values())} of {len(ALL)}, in {len(shell_blocks())} blocks")
+    for file, count in run_by.items():
+        tell(f"  {count} by {file}{', if asked for with --long' if file == LONG else ''}")

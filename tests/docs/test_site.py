@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Tell
 from tests.docs.conftest import Site, build
 from tests.docs.pages import ROOT
 
@@ -18,10 +19,10 @@ pytestmark = pytest.mark.timeout(400)
 DOCS = ROOT / "docs"
 
 
-def test_builds_without_warnings(site: Site) -> None:
+def test_builds_without_warnings(site: Site, tell: Tell) -> None:
     """`sphinx-build -W --keep-going` ends with 0; that is: headings, links, anchors, references and code are right."""
     assert (site.code, re.findall(r".*(?:WARNING|ERROR|Exception).*", site.said)) == (0, [])
-    print(f"\nsite: {len(site.pages)} pages in {site.seconds:.0f} s, 0 warnings")
+    tell(f"site: {len(site.pages)} pages in {site.seconds:.0f} s, 0 warnings")
 
 
 def test_every_page_is_in_a_toctree(site: Site) -> None:
@@ -68,7 +69,8 @@ def test_a_broken_link_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "lost.md").write_text("# Lost\n")
     for name, link in links.items():
         (tmp_path / "index.md").write_text(f"# Title\n\n[{name}]({link})\n")
-        done = build(tmp_path, tmp_path / f"out-{name}")
+        folder = tmp_path / f"out-{name}"
+        done = build(f".venv/bin/python -m sphinx -q -W --keep-going -b html {tmp_path} {folder}", folder)
         assert done.code != 0
         assert "lost.md: WARNING: document isn't included in any toctree" in done.said
         assert re.search(r"index\.md:3: WARNING: .*(not found|myst\.xref_missing)", done.said), (name, done.said)

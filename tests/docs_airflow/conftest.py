@@ -37,10 +37,14 @@ HELD: set[Who] = {("paused", "http", -1), ("no_slot", "http", -1)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests in a real Airflow more time; the first one also starts it."""
+    """Give tests in a real Airflow more time, the first one also starts it; leave those of one to one process."""
     for item in items:
-        if item.path.is_relative_to(HERE) and not item.get_closest_marker("timeout"):
+        if not item.path.is_relative_to(HERE):
+            continue
+        if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(240))
+        of = item.callspec.params.get("scene", item.path.stem) if hasattr(item, "callspec") else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(of))
 
 
 @dataclass

@@ -20,6 +20,7 @@ from ork_provider.cli.names import CHECKS
 from ork_provider.metrics import METRICS
 from ork_provider.testing import FakeBigQuery, FakeHttpJobs, Fault, merged_connections
 from ork_provider.testing.local_airflow import LocalAirflow
+from tests.conftest import Tell
 from tests.docs_airflow.receivers import Mapping, Received, otlp, series_of_otlp, statsd
 
 HERE = Path(__file__).parent
@@ -114,7 +115,7 @@ def by_otlp() -> Iterator[Received]:
         yield received
 
 
-def check(received: Received) -> None:
+def check(received: Received, tell: Tell) -> None:
     """Compare what was received with what the page and METRICS say."""
     for name, (kind, tags) in ALL.items():
         assert received.types[PREFIX + name] == kind, name
@@ -129,7 +130,7 @@ def check(received: Received) -> None:
     for task_id, outcome in {"good": "success", "bad": "failed", "late": "timeout", "query": "success"}.items():
         for name, more in (("started", {}), ("deferred", {}), ("finished", {"outcome": outcome})):
             assert received.total(f"airflow.ork.wait.{name}", task_id=task_id, **more) == 1, (name, task_id)
-    print(f"{len(ours)} / {len(METRICS)} metrics of ours received, {len(AIRFLOWS)} / {len(AIRFLOWS)} of Airflow's")
+    tell(f"{len(ours)} / {len(METRICS)} metrics of ours received, {len(AIRFLOWS)} / {len(AIRFLOWS)} of Airflow's")
 
 
 def test_page_lists_every_metric() -> None:
@@ -140,14 +141,14 @@ def test_page_lists_every_metric() -> None:
         assert re.findall(r"`(\w+)`", PAGE[name]["tags"]) == list(tags), name
 
 
-def test_statsd(by_statsd: Received) -> None:
+def test_statsd(by_statsd: Received, tell: Tell) -> None:
     """Every metric of the page is received over StatsD, with the type and the tags that the page lists."""
-    check(by_statsd)
+    check(by_statsd, tell)
 
 
-def test_otlp(by_otlp: Received) -> None:
+def test_otlp(by_otlp: Received, tell: Tell) -> None:
     """The same over OpenTelemetry; all processes of workers are one instance, so that their counts add up."""
-    check(by_otlp)
+    check(by_otlp, tell)
     assert len(by_otlp.processes["airflow.ork.wait.started"]) == 1
 
 
@@ -208,7 +209,7 @@ def test_queries_are_promql() -> None:
         selectors("sum(rate(a[5m])")
 
 
-def test_queries_ask_for_what_was_sent(by_statsd: Received, by_otlp: Received) -> None:
+def test_queries_ask_for_what_was_sent(by_statsd: Received, by_otlp: Received, tell: Tell) -> None:
     """Every name that a query selects is what the mapping, or OpenTelemetry, makes of a metric that was received."""
     made, by_collector = series_by_statsd(by_statsd), series_by_otlp(by_otlp)
     asked = {name: {str(one.name) for one in selectors(query)} for name, query in queries().items()}
@@ -218,7 +219,7 @@ def test_queries_ask_for_what_was_sent(by_statsd: Received, by_otlp: Received) -
         assert wanted <= by_collector | {only_statsd}, f"{name}: {wanted - by_collector}"
     assert only_statsd in made
     assert only_otlp in by_collector
-    print(f"{len(asked)} queries, {len(set().union(*asked.values()))} names")
+    tell(f"{len(asked)} queries, {len(set().union(*asked.values()))} names")
 
 
 def test_queries_group_by_tags_that_were_sent(by_statsd: Received) -> None:
@@ -241,7 +242,7 @@ def test_every_metric_of_ours_is_shown() -> None:
         assert f"airflow_{metric.replace('.', '_')}{end}" in shown, metric
 
 
-def test_dashboard() -> None:
+def test_dashboard(tell: Tell) -> None:
     """The dashboard has what Grafana reads: a variable for the data source, which all use, and panels side by side."""
     whole = dashboard()
     variables = {one["name"]: one["type"] for one in whole["templating"]["list"]}
@@ -259,7 +260,7 @@ def test_dashboard() -> None:
         sources = [panel["datasource"], *(target["datasource"] for target in panel["targets"])]
         assert all(source == {"type": "prometheus", "uid": "${datasource}"} for source in sources)
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
-    print(f"{len(panels)} panels, {len(queries())} queries with those of {len(alerts())} alerts")
+    tell(f"{len(panels)} panels, {len(queries())} queries with those of {len(alerts())} alerts")
 
 
 def test_alerts() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.conftest import Tell
 from tests.docs.pages import ROOT, Block, blocks
 from tests.docs.shell import SERVE, commands, is_setting
 
@@ -151,7 +152,7 @@ def shell(tmp_path: Path, environ: dict[str, str]) -> Iterator[Shell]:
     shell.close()
 
 
-def test_quickstart(tmp_path: Path, mark: str, fakes: subprocess.Popen[str], shell: Shell) -> None:
+def test_quickstart(tmp_path: Path, mark: str, fakes: subprocess.Popen[str], shell: Shell, tell: Tell) -> None:
     """Each block of the page works in its turn; the task is seen deferred, and then its rows; Airflow ends."""
     assert fakes.stdout
     for _ in range(3):
@@ -166,7 +167,7 @@ def test_quickstart(tmp_path: Path, mark: str, fakes: subprocess.Popen[str], she
     _until(lambda: not _alive(mark), 60, shell)
     done += _with_bigquery_itself(shell)
     assert done == SHELL
-    print(f"\nblocks of the quickstart run: {len(done) - 1} of {len(SHELL)}; pip install: what is tested is installed")
+    tell(f"blocks of the quickstart run: {len(done) - 1} of {len(SHELL)}; pip install: what is tested is installed")
 
 
 def _wait_and_see(shell: Shell, dags: Path) -> list[Block]:

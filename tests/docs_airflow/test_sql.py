@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 import sqlglot
 
+from tests.conftest import Tell
 from tests.docs.pages import ROOT, Block, blocks
 from tests.docs_airflow.conftest import FIELDS, HELD, WAITING, Scene, Who, ago
 
@@ -206,10 +207,10 @@ HEALTHY: dict[str, list[Check]] = {
 }
 
 
-def test_sql(scene: Scene) -> None:
+def test_sql(scene: Scene, tell: Tell) -> None:
     """Each query of the pages finds what is there while some tasks wait, and nothing else."""
     run_all(scene, HEALTHY)
-    print(f"SQL blocks run / all: {len(SQL)} / {len(SQL)} ({scene.name})")
+    tell(f"SQL blocks run / all: {len(SQL)} / {len(SQL)} ({scene.name})")
 
 
 def run_all(scene: Scene, checks: Mapping[str, list[Check]]) -> None:

@@ -16,6 +16,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from tests.conftest import Tell
 from tests.docs.pages import PAGES, ROOT
 from tests.docs_airflow.conftest import WAITING, Scene, ago, until
 from tests.docs_airflow.test_sql import OURS, Check, Rows, all_of_them, run_all, who
@@ -217,14 +218,14 @@ def test_commands_without_triggerer(without_triggerer: Scene) -> None:
 
 
 @ON_POSTGRESQL
-def test_commands_full(without_triggerer: Scene) -> None:
+def test_commands_full(without_triggerer: Scene, tell: Tell) -> None:
     """A triggerer that has no capacity left says so."""
     without_triggerer.env["AIRFLOW__TRIGGERER__CAPACITY"] = "3"
     without_triggerer.airflow.start("triggerer")
     log = without_triggerer.airflow.component_log
     until(lambda: "reached the maximum capacity" in log("triggerer"), 40, lambda: log("triggerer")[-3000:])
     run_commands(without_triggerer, "full")
-    print(f"console blocks of trouble run / all: {len(ran)} / {len(COMMANDS)}")
+    tell(f"console blocks of trouble run / all: {len(ran)} / {len(COMMANDS)}")
     assert len(ran) == len(COMMANDS)
 
 

@@ -220,7 +220,7 @@ def many() -> Iterator[World]:
                 jobs.append(job_from_dict({**job.to_dict(), "conn_id": name}))
 
         def make() -> Any:
-            return WaitForJobsOperator(task_id="load", jobs=jobs, poll_interval=0.2, timeout=3600, fail_fast=True)
+            return WaitForJobsOperator(task_id="load", jobs=jobs, poll_interval=0.2, timeout=3600)
 
         yield World(kinds=list(kinds.values()), make=make, begin=begin)
 

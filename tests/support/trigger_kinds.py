@@ -54,6 +54,10 @@ class Kind:
     def polls(self) -> int:
         return len(self.calls(self.on_status))
 
+    def asked(self) -> bool:
+        """Return whether a job was asked for twice at least: what the first answer said is known."""
+        return self.polls > 1
+
     @property
     def cancels(self) -> int:
         return len(self.calls(self.on_cancel))

@@ -126,6 +126,23 @@ async def test_shutdown_calls_cleanup_only() -> None:
     assert isinstance(result.error, asyncio.CancelledError)
 
 
+@pytest.mark.parametrize(("argument", "killed"), [("kill_after", True), ("cancel_after", False)])
+async def test_condition(argument: str, killed: bool) -> None:
+    """In place of seconds there may be a condition; it is looked at until it holds, and then no longer."""
+    looks = iter([False, 0, None, "yes"])
+    result = await run_trigger(Probe("forever"), **{argument: lambda: next(looks)})
+    assert (result.killed, list(looks)) == (killed, [])
+
+
+async def test_condition_that_never_holds() -> None:
+    """A trigger that ends before the condition holds is not killed, and nobody looks any longer."""
+    looks: list[bool] = []
+    result = await run_trigger(Probe("nothing"), kill_after=lambda: looks.append(True))
+    count = len(looks)
+    await asyncio.sleep(0.05)
+    assert (result.killed, result.error, len(looks)) == (False, None, count)
+
+
 async def test_swallowed_cancel_is_seen() -> None:
     """A trigger that swallows the cancellation is not killed: the bug that the triggerer has with it shows here."""
     result = await run_trigger(Probe("swallow"), kill_after=0.05)

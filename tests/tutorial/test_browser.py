@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+
+from tests.docs.shell import commands_of
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "tutorial"
@@ -37,11 +37,8 @@ def browser_path() -> str:
 @pytest.fixture
 def first_lesson(browser_path: str) -> Iterator[str]:
     """Run `./dev/tutorial` as a newcomer does; yield the address of the first lesson that it prints; press Ctrl-C."""
-    as_in_venv = "import sys, tutorial; from pathlib import Path; tutorial.ROOT = Path('/'); sys.prefix = '/.venv'; "
-    command = [sys.executable, "-c", f"{as_in_venv} sys.exit(tutorial.main([]))"]
-    process = subprocess.Popen(
-        command, cwd=ROOT / "dev", stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-    )
+    (command,) = commands_of("tests/tutorial/test_browser.py")
+    process = subprocess.Popen(command.split(), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         lines = iter(process.stdout.readline, "")

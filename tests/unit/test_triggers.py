@@ -459,7 +459,7 @@ async def test_error_event_is_held_back_too() -> None:
 @pytest.mark.parametrize("state", ["failed", "success", "removed", "restarting", "queued"])
 async def test_kill(kind: Kind, state: str) -> None:
     """A user who marks the task, or clears it, ends its job: one cancel, no event."""
-    result = await kind.run(kind.start(NEVER), kill_after=0.25, task_state=state)
+    result = await kind.run(kind.start(NEVER), kill_after=kind.asked, task_state=state)
     assert (result.killed, result.events) == (True, [])
     assert (kind.cancels, kind.fake.live()) == (1, [])
 
@@ -477,7 +477,7 @@ async def test_kill_or_move(kind: Kind, map_index: int, name: str, state: str, c
         return comms.TaskStatesResult(task_states={"run": {name: state, "other": "running"}})
 
     ti = task_instance(map_index=map_index)
-    await kind.run(kind.start(NEVER), kill_after=0.25, ti=ti, answers=answer)
+    await kind.run(kind.start(NEVER), kill_after=kind.asked, ti=ti, answers=answer)
     assert seen == [(["task"], ["run"], map_index)]
     assert kind.cancels == cancels
 
@@ -488,7 +488,7 @@ async def test_task_that_is_gone(kind: Kind) -> None:
     def answer(message: Any) -> Any:
         return comms.TaskStatesResult(task_states={}) if isinstance(message, comms.GetTaskStates) else None
 
-    await kind.run(kind.start(NEVER), kill_after=0.25, answers=answer)
+    await kind.run(kind.start(NEVER), kill_after=kind.asked, answers=answer)
     assert kind.cancels == 1
 
 
@@ -498,7 +498,7 @@ async def test_supervisor_that_never_answers(kind: Kind, monkeypatch: pytest.Mon
     known = (comms.GetConnection, comms.MaskSecret)
     monkeypatch.setattr("ork_provider.testing.supervisor._supported", lambda: known)
     job = kind.start(NEVER)
-    result = await kind.run(job, kill_after=0.25)
+    result = await kind.run(job, kill_after=kind.asked)
     assert (result.killed, kind.cancels, len(kind.fake.live())) == (True, 0, 1)
     (said,) = [line for line in log.lines() if "did not say whether the task was killed" in line]
     assert job["job_id"] in said
@@ -512,14 +512,14 @@ async def test_supervisor_that_answers_with_an_error(kind: Kind, log: Log) -> No
             raise RuntimeError("API server is away")
         return None
 
-    await kind.run(kind.start(NEVER), kill_after=0.25, answers=answer)
+    await kind.run(kind.start(NEVER), kill_after=kind.asked, answers=answer)
     assert kind.cancels == 0
     assert "API server is away" in log.text()
 
 
 async def test_shutdown_cancels_nothing(kind: Kind) -> None:
     """A triggerer that shuts down hands its triggers to another one; their jobs go on."""
-    result = await kind.run(kind.start(NEVER), cancel_after=0.25)
+    result = await kind.run(kind.start(NEVER), cancel_after=kind.asked)
     assert isinstance(result.error, asyncio.CancelledError)
     assert (result.killed, result.events, kind.cancels, len(kind.fake.live())) == (False, [], 0, 1)
 
@@ -537,28 +537,31 @@ async def test_supervisor_is_woken(
 
 async def test_cancel_on_kill_false(kind: Kind) -> None:
     """Who was told to leave the job alone asks nobody and cancels nothing."""
-    result = await kind.run(kind.start(NEVER), kwargs={"cancel_on_kill": False}, kill_after=0.25, task_state="failed")
+    result = await kind.run(
+        kind.start(NEVER), kwargs={"cancel_on_kill": False}, kill_after=kind.asked, task_state="failed"
+    )
     assert (result.killed, kind.cancels, len(kind.fake.live())) == (True, 0, 1)
     assert not [message for message in result.messages if isinstance(message, comms.GetTaskStates)]
 
 
 async def test_kill_spares_what_has_ended(kind: Kind) -> None:
     """Of many jobs only those are cancelled that are not known to have ended."""
-    await kind.run(kind.start(0), kind.start(NEVER), kind.start(NEVER), kill_after=0.5, task_state="failed")
+    jobs = [kind.start(0), kind.start(NEVER), kind.start(NEVER)]
+    await kind.run(*jobs, kill_after=lambda: kind.polls > 8, task_state="failed")  # the first answers are known
     assert (kind.cancels, kind.fake.live()) == (2, [])
 
 
 async def test_cancel_is_tried_again(kind: Kind) -> None:
     """A kill is not lost because the service stumbles over the cancel."""
     kind.fake.fail(Fault.status(503), on=kind.on_cancel, times=2)
-    await kind.run(kind.start(NEVER), kill_after=0.25, task_state="failed")
+    await kind.run(kind.start(NEVER), kill_after=kind.asked, task_state="failed")
     assert (kind.cancels, kind.fake.live()) == (3, [])
 
 
 async def test_cancel_of_a_job_that_is_gone(kind: Kind, log: Log) -> None:
     """A job that its service does not know needs no cancel."""
     kind.fake.fail(Fault.status(404), on=kind.on_cancel)
-    await kind.run(kind.start(NEVER), kill_after=0.25, task_state="failed")
+    await kind.run(kind.start(NEVER), kill_after=kind.asked, task_state="failed")
     assert "is gone already; nothing to cancel" in log.text()
     assert "by hand" not in log.text()
 
@@ -571,7 +574,7 @@ async def test_failing_cancel_says_what_to_do(
     monkeypatch.setattr(trigger_module, "KILL_BUDGET", 3.5)
     kind.fake.fail(fault, on=kind.on_cancel, times=-1)
     jobs = [kind.start(NEVER), kind.start(NEVER)]
-    result = await kind.run(*jobs, kill_after=0.25, task_state="failed")
+    result = await kind.run(*jobs, kill_after=kind.asked, task_state="failed")
     assert result.killed
     said = [line for line in log.lines() if "by hand" in line]
     assert len(said) == 2
@@ -585,7 +588,7 @@ async def test_hung_cancel_says_what_to_do(monkeypatch: pytest.MonkeyPatch, log:
         for name, value in kind.fake.connections().items():
             monkeypatch.setenv(name, value)
         kind.fake.fail(Fault.hang(7), on=kind.on_cancel, times=-1)
-        await kind.run(kind.start(NEVER), kill_after=0.25, task_state="failed", timeout=6)
+        await kind.run(kind.start(NEVER), kill_after=kind.asked, task_state="failed", timeout=6)
     assert [line for line in log.lines() if "by hand" in line]
 
 
