@@ -19,6 +19,7 @@ Any other argument goes to pytest, which is then all that runs:
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -41,7 +42,7 @@ LESSONS = "example_dags"
 """Some lessons are tests."""
 PYTEST = ["-m", "pytest"]
 PARALLEL = ["-n", str(max(3, os.cpu_count() or 1)), "--dist", "worksteal"]
-"""The unit and contract tests wait for the fakes' real time more than they compute; those in a real Airflow do not."""
+"""These tests wait for the fakes' real time more than they compute; those in a real Airflow do not."""
 FAILED = 1
 """Pytest's exit code when tests have failed; others are its own troubles."""
 AGAIN: list[str] = []
@@ -94,11 +95,11 @@ def _all(python: Path, environ: dict[str, str]) -> None:
     step("mypy --strict dev", "-m", "mypy", "dev", "--exclude", "demo_dags")
     apart = [f"--ignore={folder}" for folder in (E2E, DOCTOR, DOCS, DOCS_AIRFLOW, TUTORIAL, CHAOS)]
     tests("unit and contract tests", *PARALLEL, "tests", LESSONS, *apart)
-    tests("documentation", "-n", "2", "--dist", "worksteal", DOCS)
+    tests("documentation", *PARALLEL, DOCS)
     _step("unit tests on other Pythons", lambda: _other_pythons(python, environ))
     tests("end-to-end tests", E2E)
     tests("the doctor in healthy and broken deployments", "-s", DOCTOR)
-    tests("documentation in a real Airflow", "-n", "2", "--dist", "loadgroup", DOCS_AIRFLOW)
+    tests("documentation in a real Airflow", "-n", "2", DOCS_AIRFLOW)
     tests("lessons of the tutorial", "-s", TUTORIAL)
     _step("chaos suite", lambda: _chaos(python, environ))
     if AGAIN:
@@ -133,10 +134,16 @@ def _chaos(python: Path, environ: dict[str, str]) -> int:
 
 def _step(name: str, action: Callable[[], int]) -> None:
     print(f"\n=== {name}", flush=True)
-    started = time.monotonic()
+    started, used = time.monotonic(), _processor()
     if action():
         raise CheckFailedError(name)
-    print(f"--- {name}: passed in {_since(started)}", flush=True)
+    print(f"--- {name}: passed in {_since(started)}, {_processor() - used:.0f} s of the processors", flush=True)
+
+
+def _processor() -> float:
+    """Return the seconds of processor time of what has ended so far: a slow machine's steps take longer for it."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _other_pythons(main_python: Path, environ: dict[str, str]) -> int:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -19,6 +19,7 @@ os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="ork-tests-"))  # 
 
 from tests.docs.pages import ROOT, blocks
 from tests.docs.shell import commands_of, run_in_bash
+from tests.support.forks import Forks
 
 Run = Callable[..., str]
 
@@ -74,7 +75,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Run `python -m ...` in an Airflow home of its own; return what it prints, fail if its exit code is another."""
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
@@ -90,24 +91,30 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "PYTHONPATH": os.pathsep.join([str(dags), str(ROOT)]),
     }
+    forks = Forks(home, environ, "airflow.api_fastapi.execution_api.app", "airflow.cli.commands.dag_command")
 
-    def run_module(*arguments: str, env: dict[str, str] | None = None, code: int = 0) -> str:
-        command = [sys.executable, "-m", *arguments]
-        done = subprocess.run(
-            command,
-            env={**environ, **(env or {})},
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, f"{' '.join(arguments)}:\n{done.stdout[-8000:]}"
-        return done.stdout
+    def run_module(module: str, *arguments: str, env: dict[str, str] | None = None, code: int = 0) -> str:
+        if module == "airflow":
+            done = forks(*arguments, **(env or {}))
+        else:
+            done = subprocess.run(
+                [sys.executable, "-m", module, *arguments],
+                env={**environ, **(env or {})},
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        said = done.stdout + done.stderr
+        assert done.returncode == code, f"{module} {' '.join(arguments)}:\n{said[-8000:]}"
+        return said
 
-    run_module("airflow", "db", "migrate")
-    return run_module
+    try:
+        run_module("airflow", "db", "migrate")
+        yield run_module
+    finally:
+        forks.close()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import Tell
 from tests.docs.conftest import Site, build
 from tests.docs.pages import ROOT
+from tests.docs.shell import commands_of
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -67,10 +68,11 @@ def test_a_broken_link_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "conf.py").write_text('extensions = ["myst_parser"]\nmyst_heading_anchors = 4\n')
     links = {"page": "other.md", "heading": "#nowhere", "elsewhere": "lost.md#nowhere", "file": "../no.py"}
     (tmp_path / "lost.md").write_text("# Lost\n")
+    (command,) = commands_of("tests/docs/test_site.py")
     for name, link in links.items():
         (tmp_path / "index.md").write_text(f"# Title\n\n[{name}]({link})\n")
         folder = tmp_path / f"out-{name}"
-        done = build(f".venv/bin/python -m sphinx -q -W --keep-going -b html {tmp_path} {folder}", folder)
+        done = build(command.replace(" docs build/docs", f" {tmp_path} {folder}"), folder)
         assert done.code != 0
         assert "lost.md: WARNING: document isn't included in any toctree" in done.said
         assert re.search(r"index\.md:3: WARNING: .*(not found|myst\.xref_missing)", done.said), (name, done.said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from xdist.scheduler import LoadScopeScheduling
 
 from ork_provider.testing import FakeBigQuery, FakeHttpJobs, merged_connections
 from ork_provider.testing.local_airflow import LocalAirflow
@@ -37,14 +39,24 @@ HELD: set[Who] = {("paused", "http", -1), ("no_slot", "http", -1)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests in a real Airflow more time, the first one also starts it; leave those of one to one process."""
+    """Give tests in a real Airflow more time; the first one also starts it."""
     for item in items:
-        if not item.path.is_relative_to(HERE):
-            continue
-        if not item.get_closest_marker("timeout"):
+        if item.path.is_relative_to(HERE) and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(240))
-        of = item.callspec.params.get("scene", item.path.stem) if hasattr(item, "callspec") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(of))
+
+
+class ByAirflow(LoadScopeScheduling):
+    """Several processes of pytest-xdist share the files and, of the tests of a `scene`, the databases."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Name what of a test stays in one process."""
+        database = re.search(r"\[(sqlite|postgresql)\]", nodeid)
+        return database[1] if database else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByAirflow:
+    """Let no Airflow be started twice."""
+    return ByAirflow(config, log)
 
 
 @dataclass
@@ -116,7 +128,13 @@ def until(reached: Callable[[], Any], seconds: float, say: Callable[[], str] = s
         time.sleep(0.25)
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+ON_SQLITE, ON_POSTGRESQL = (
+    pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("sqlite", "postgresql")
+)
+"""The tests of one Airflow run in one process."""
+
+
+@pytest.fixture(scope="session", params=[ON_SQLITE, ON_POSTGRESQL])
 def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     """Start an Airflow on the database, and wait until all is as WAITING and HELD say."""
     with ExitStack() as stack:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from ork_provider.testing import FakeBigQuery, FakeHttpJobs
 from ork_provider.testing.local_airflow import LocalAirflow
+from tests.support.forks import Forks
 from tests.support.postgres import postgres
 
 HERE = Path(__file__).parent
@@ -29,29 +29,19 @@ class Ward(LocalAirflow):
     """An Airflow, and what its doctor says of it."""
 
     http_url: str
-    _forks: subprocess.Popen[str] | None = None
+    _forks: Forks | None = None
 
     def ork(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `airflow ork ...` in a fork of a process that has Airflow imported: that saves seconds each time."""
+        """Run `airflow ork ...`."""
         if self._forks is None:
-            self._forks = subprocess.Popen(
-                [sys.executable, str(HERE / "forks.py")],
-                cwd=self.home,
-                env=self._environ,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        assert self._forks.stdin
-        assert self._forks.stdout
-        print(json.dumps(["ork", *arguments]), file=self._forks.stdin, flush=True)
-        said = json.loads(self._forks.stdout.readline())
-        return subprocess.CompletedProcess(arguments, said["code"], said["out"], said["err"])
+            commands = (f"ork_provider.cli.{name}" for name in ("doctor", "explain", "waiting"))
+            self._forks = Forks(self.home, self._environ, *commands)
+        return self._forks("ork", *arguments)
 
     def stop(self, grace: float = 3) -> None:
         """Stop what was started."""
         if self._forks is not None:
-            self._forks.communicate(timeout=10)
+            self._forks.close()
             self._forks = None
         super().stop(grace)
 
