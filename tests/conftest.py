@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-TOLD = "told"
+TOLD = "tell"
 Tell = Callable[[str], None]
 
 

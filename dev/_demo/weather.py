@@ -45,7 +45,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0, help="how long to take before")
     options = parser.parse_args()
     time.sleep(options.seconds)
-    print(say(options.year, options.figure, find(options.file, options.figure, options.year)), flush=True)
+    said = say(options.year, options.figure, find(options.file, options.figure, options.year))
+    print(f"{said}\n", end="", flush=True)  # in one piece, even where Python buffers nothing: tasks share a log
 
 
 if __name__ == "__main__":
