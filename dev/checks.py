@@ -7,7 +7,6 @@ the chaos suite: an Airflow with two triggerers on PostgreSQL in which everythin
 
     ./dev/test --chaos              the chaos suite alone; about 12 minutes
     ./dev/test --chaos --seed 7     with another seed (1): it decides what runs, what dies, and when
-    ./dev/test --long               the pages' commands that take minutes, as they stand; about an hour
 
 Any other argument goes to pytest, which is then all that runs:
 
@@ -36,7 +35,6 @@ TUTORIAL = "tests/tutorial"
 DOCTOR = "tests/doctor"
 DOCS = "tests/docs"
 DOCS_AIRFLOW = "tests/docs_airflow"
-LONG = "tests/docs/test_long.py"
 CHAOS = "tests/chaos"
 LESSONS = "example_dags"
 """Some lessons are tests."""
@@ -68,8 +66,6 @@ def main(arguments: list[str]) -> int:
             python = ready()
             if "--chaos" in arguments:
                 arguments[arguments.index("--chaos")] = CHAOS
-            if "--long" in arguments:
-                arguments.append(LONG)
             if arguments:
                 return _run([python, "-m", "pytest", *_targets(arguments), *arguments], environ)
             _all(python, environ)

@@ -10,11 +10,6 @@ TOLD = "tell"
 Tell = Callable[[str], None]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let tests/docs/test_long.py do what it is there for."""
-    parser.addoption("--long", action="store_true", help="run the commands of the pages that take minutes, too")
-
-
 @pytest.fixture
 def tell(record_property: Callable[[str, object], None]) -> Tell:
     """Take lines for the end of the output: what was counted, what was measured."""

@@ -30,18 +30,16 @@ ASKED = ("airflow config get-value ", "airflow ork waiting", "airflow ork doctor
 """Airflow's commands that end by themselves and need nothing but a database."""
 
 TOOLS = "tests/docs/test_tools.py"
-LONG = "tests/docs/test_long.py"
 ITSELF = "dev/checks.py"
 RUN_BY = {
     r"pip install |\.venv/bin/(ruff|mypy) |\./dev/test (tests/|-k )": TOOLS,
     r"\.venv/bin/python -m sphinx ": "tests/docs/test_site.py",
     r"\./dev/(demo|tutorial run)\b": "tests/e2e/test_first_commands.py",
     r"\./dev/tutorial$": "tests/tutorial/test_browser.py",
-    r"\./dev/test$": ITSELF,  # it is what runs all tests
-    r"\./dev/(test --chaos|bench|constraints/update)\b": LONG,
+    r"\./dev/test( --chaos)?$": ITSELF,  # it is what runs all tests, the chaos suite last
     rf"export |{SERVE}|{DAGS_TEST}|{'|'.join(ASKED)}": "tests/docs/test_shell.py",
 }
-"""Beginnings of commands, and the test that runs them. What takes minutes runs only if asked for, with `--long`."""
+"""Beginnings of commands, and the test that runs them."""
 
 
 def shell_blocks() -> list[Block]:
@@ -89,20 +87,20 @@ def commands_of(test: str) -> list[str]:
     return sorted({command for block, command in every if runner(block, command) == test})
 
 
-def run_as_it_stands(command: str, folder: Path = ROOT, **environ: str) -> str:
-    """Run a command of a page, in the checkout if no other folder is given; return what it prints, fail if it fails."""
-    code, said = run_in_bash(command, folder, **environ)
+def run_as_it_stands(command: str, **environ: str) -> str:
+    """Run a command of a page in the checkout; return what it prints, fail if it fails."""
+    code, said = run_in_bash(command, **environ)
     assert code == 0, f"{command}:\n{said[-8000:]}"
     return said
 
 
-def run_in_bash(command: str, folder: Path = ROOT, **environ: str) -> tuple[int, str]:
+def run_in_bash(command: str, **environ: str) -> tuple[int, str]:
     """Run a command with these tests' Python for that of `.venv`; return its exit code and what it prints."""
     here = Path(sys.executable).parent
     own = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "PYTEST_"))}
     done = subprocess.run(
         ["bash", "-c", re.sub(r"^\.venv/bin\b", str(here), command)],
-        cwd=folder,
+        cwd=ROOT,
         env={**own, "PATH": f"{here}{os.pathsep}{own['PATH']}", **environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

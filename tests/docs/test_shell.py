@@ -24,7 +24,6 @@ from tests.docs.shell import (
     ASKED,
     DAGS_TEST,
     ITSELF,
-    LONG,
     SERVE,
     STORIES,
     check_setting,
@@ -126,4 +125,4 @@ def test_counts(tell: Tell) -> None:
         assert "commands_of" in (ROOT / file).read_text()
     tell(f"shell commands run: {sum(run_by.values())} of {len(ALL)}, in {len(shell_blocks())} blocks")
     for file, count in run_by.items():
-        tell(f"  {count} by {file}{', if asked for with --long' if file == LONG else ''}")
+        tell(f"  {count} by {file}")
