@@ -32,7 +32,7 @@ ASKED = ("airflow config get-value ", "airflow ork waiting", "airflow ork doctor
 TOOLS = "tests/docs/test_tools.py"
 ITSELF = "dev/checks.py"
 RUN_BY = {
-    r"pip install |\.venv/bin/(ruff|mypy) |\./dev/test (tests/|-k )": TOOLS,
+    r"pip install |\.venv/bin/(ruff|mypy) |\./dev/test tests/": TOOLS,
     r"\.venv/bin/python -m sphinx ": "tests/docs/test_site.py",
     r"\./dev/(demo|tutorial run)\b": "tests/e2e/test_first_commands.py",
     r"\./dev/tutorial$": "tests/tutorial/test_browser.py",
