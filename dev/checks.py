@@ -39,8 +39,10 @@ CHAOS = "tests/chaos"
 LESSONS = "example_dags"
 """Some lessons are tests."""
 PYTEST = ["-m", "pytest"]
-PARALLEL = ["-n", str(max(3, os.cpu_count() or 1)), "--dist", "worksteal"]
-"""These tests wait for the fakes' real time more than they compute; those in a real Airflow do not."""
+WAITING = ["-n", str(max(5, os.cpu_count() or 1)), "--dist", "worksteal"]
+"""The unit and contract tests wait for the fakes' real time more than they compute."""
+COMPUTING = ["-n", str(max(3, os.cpu_count() or 1)), "--dist", "worksteal"]
+"""Those of the documentation run `airflow dags test` in their turn."""
 FAILED = 1
 """Pytest's exit code when tests have failed; others are its own troubles."""
 AGAIN: list[str] = []
@@ -90,8 +92,8 @@ def _all(python: Path, environ: dict[str, str]) -> None:
     step("mypy --strict", "-m", "mypy", "-p", "ork_provider")
     step("mypy --strict dev", "-m", "mypy", "dev", "--exclude", "demo_dags")
     apart = [f"--ignore={folder}" for folder in (E2E, DOCTOR, DOCS, DOCS_AIRFLOW, TUTORIAL, CHAOS)]
-    tests("unit and contract tests", *PARALLEL, "tests", LESSONS, *apart)
-    tests("documentation", *PARALLEL, DOCS)
+    tests("unit and contract tests", *WAITING, "tests", LESSONS, *apart)
+    tests("documentation", *COMPUTING, DOCS)
     _step("unit tests on other Pythons", lambda: _other_pythons(python, environ))
     tests("end-to-end tests", E2E)
     tests("the doctor in healthy and broken deployments", "-s", DOCTOR)
