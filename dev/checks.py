@@ -42,7 +42,7 @@ PYTEST = ["-m", "pytest"]
 WAITING = ["-n", str(max(5, os.cpu_count() or 1)), "--dist", "worksteal"]
 """The unit and contract tests wait for the fakes' real time more than they compute."""
 COMPUTING = ["-n", str(max(3, os.cpu_count() or 1)), "--dist", "worksteal"]
-"""Those of the documentation run `airflow dags test` in their turn."""
+"""The documentation's compute more: each of many runs `airflow dags test`."""
 FAILED = 1
 """Pytest's exit code when tests have failed; others are its own troubles."""
 AGAIN: list[str] = []

@@ -128,13 +128,7 @@ def until(reached: Callable[[], Any], seconds: float, say: Callable[[], str] = s
         time.sleep(0.25)
 
 
-ON_SQLITE, ON_POSTGRESQL = (
-    pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("sqlite", "postgresql")
-)
-"""The tests of one Airflow run in one process."""
-
-
-@pytest.fixture(scope="session", params=[ON_SQLITE, ON_POSTGRESQL])
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     """Start an Airflow on the database, and wait until all is as WAITING and HELD say."""
     with ExitStack() as stack:
